@@ -1,0 +1,2 @@
+//! `moat-agent`: PID 1 of the guest.
+fn main() {}

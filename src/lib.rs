@@ -1,0 +1,10 @@
+//! Moat: every container in its own KVM microVM.
+//!
+//! [`store`] keeps images, [`engine`] keeps containers, [`monitor`] runs one of them; the `moat` binary's `cli`
+//! modules turn command lines into calls of these and their answers into text.
+
+pub mod engine;
+pub mod monitor;
+pub mod record;
+pub mod root;
+pub mod store;

@@ -1,0 +1,3 @@
+//! `moat`: the command line.
+mod cli;
+fn main() {}

@@ -1,0 +1,1 @@
+//! One per container: owns its VM, streams, log and exit status.

@@ -1,0 +1,133 @@
+//! Records on disk: JSON files that are replaced whole, and the locks that guard them.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+use nix::fcntl::{Flock, FlockArg};
+use serde::{Serialize, de::DeserializeOwned};
+use thiserror::Error;
+
+/// The largest record that is read, in bytes. Ours are far smaller; a larger file was not written by us.
+pub const MAX_RECORD: u64 = 16 << 20;
+
+/// What can go wrong with a record.
+#[derive(Debug, Error)]
+pub enum RecordError {
+    /// The file cannot be read or written.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// Which file.
+        path: PathBuf,
+        /// What happened.
+        source: io::Error,
+    },
+    /// The file's content is not the record that was expected.
+    #[error("{} is damaged: {source}", path.display())]
+    Damaged {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: serde_json::Error,
+    },
+}
+
+impl RecordError {
+    fn io(path: &Path) -> impl FnOnce(io::Error) -> Self {
+        let path = path.to_owned();
+        move |source| Self::Io { path, source }
+    }
+
+    /// Whether the record does not exist.
+    pub fn is_not_found(&self) -> bool {
+        matches!(self, Self::Io { source, .. } if source.kind() == io::ErrorKind::NotFound)
+    }
+}
+
+/// Reads the record at `path`.
+///
+/// # Errors
+/// When it cannot be read ([`RecordError::is_not_found`] tells whether it exists), is too large or is damaged.
+pub fn read<T: DeserializeOwned>(path: &Path) -> Result<T, RecordError> {
+    let file = File::open(path).map_err(RecordError::io(path))?;
+    let mut text = Vec::new();
+    file.take(MAX_RECORD).read_to_end(&mut text).map_err(RecordError::io(path))?;
+    serde_json::from_slice(&text).map_err(|source| RecordError::Damaged { path: path.to_owned(), source })
+}
+
+/// Replaces the record at `path`: whoever reads it sees the old one or the new one, also after a crash.
+///
+/// # Errors
+/// When it cannot be written; the old record is then still there.
+pub fn write<T: Serialize>(path: &Path, record: &T) -> Result<(), RecordError> {
+    let text = serde_json::to_vec_pretty(record)
+        .map_err(|source| RecordError::Damaged { path: path.to_owned(), source })?;
+    write_bytes(path, &text)
+}
+
+/// Like [`write`], for a file that is not JSON.
+///
+/// # Errors
+/// When it cannot be written; the old file is then still there.
+pub fn write_bytes(path: &Path, content: &[u8]) -> Result<(), RecordError> {
+    let temporary = path.with_extension(format!("{}.tmp", std::process::id()));
+    let written = (|| {
+        let mut file =
+            OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
+        file.write_all(content)?;
+        file.sync_data()?;
+        fs::rename(&temporary, path)?;
+        // The rename itself is durable only once the directory is.
+        File::open(path.parent().unwrap_or(Path::new(".")))?.sync_data()
+    })();
+    written.map_err(|e| {
+        let _ = fs::remove_file(&temporary);
+        RecordError::io(path)(e)
+    })
+}
+
+/// An exclusive lock on a file, held until dropped or until the process ends, however it ends.
+#[derive(Debug)]
+pub struct Lock(#[expect(dead_code, reason = "held for its drop")] Flock<File>);
+
+impl Lock {
+    /// Waits for the lock on `path`, creating the file if need be.
+    ///
+    /// # Errors
+    /// When the file cannot be opened.
+    pub fn wait(path: &Path) -> Result<Self, RecordError> {
+        let file = Self::open(path)?;
+        loop {
+            match Flock::lock(file.try_clone().map_err(RecordError::io(path))?, FlockArg::LockExclusive) {
+                Ok(lock) => return Ok(Self(lock)),
+                Err((_, Errno::EINTR)) => {}
+                Err((_, e)) => return Err(RecordError::io(path)(e.into())),
+            }
+        }
+    }
+
+    /// Takes the lock on `path` if nobody holds it.
+    ///
+    /// # Errors
+    /// When the file cannot be opened.
+    pub fn attempt(path: &Path) -> Result<Option<Self>, RecordError> {
+        match Flock::lock(Self::open(path)?, FlockArg::LockExclusiveNonblock) {
+            Ok(lock) => Ok(Some(Self(lock))),
+            Err((_, Errno::EWOULDBLOCK)) => Ok(None),
+            Err((_, e)) => Err(RecordError::io(path)(e.into())),
+        }
+    }
+
+    fn open(path: &Path) -> Result<File, RecordError> {
+        OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(path)
+            .map_err(RecordError::io(path))
+    }
+}

@@ -1,0 +1,54 @@
+//! The root directory: where everything Moat keeps lies.
+//!
+//! ```text
+//! ROOT/                     default /var/lib/moat, `--root`, MOAT_ROOT
+//!   images/                 the image store, an OCI image layout
+//!   indexes/KEY.erofs       the index of each image that was run
+//!   template-*.ext4         an empty writable disk
+//!   containers/ID/          one container: its record, lock, writable disk and log
+//! ```
+
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+
+/// Where the root directory is when nothing else is said.
+pub const DEFAULT_ROOT: &str = "/var/lib/moat";
+
+/// The root directory. Only its owner can look inside.
+#[derive(Debug, Clone)]
+pub struct Root(PathBuf);
+
+impl Root {
+    /// Takes `path` as the root directory and creates what is missing of its frame.
+    ///
+    /// # Errors
+    /// When a directory cannot be created.
+    pub fn open(path: &Path) -> io::Result<Self> {
+        let root = Self(std::path::absolute(path)?);
+        for directory in [root.0.clone(), root.images(), root.indexes(), root.containers()] {
+            std::fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
+        }
+        Ok(root)
+    }
+
+    /// The directory itself.
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// The image store.
+    pub fn images(&self) -> PathBuf {
+        self.0.join("images")
+    }
+
+    /// The indexes of images.
+    pub fn indexes(&self) -> PathBuf {
+        self.0.join("indexes")
+    }
+
+    /// The containers.
+    pub fn containers(&self) -> PathBuf {
+        self.0.join("containers")
+    }
+}

@@ -1,0 +1,1 @@
+//! The image store: an OCI image layout whose layers are kept uncompressed.

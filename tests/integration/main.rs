@@ -1,0 +1,2 @@
+//! Everything through the real command line.
+fn main() {}

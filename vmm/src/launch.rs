@@ -1,0 +1,1 @@
+//! Starts `moat-vmm` in its own PID namespace and cgroup, with exactly the descriptors it needs.

@@ -1,0 +1,2 @@
+//! `moat-vmm`: one VM.
+fn main() {}

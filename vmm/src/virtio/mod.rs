@@ -1,0 +1,4 @@
+//! Virtio devices and their MMIO transport.
+
+pub mod device;
+pub mod interrupt;
