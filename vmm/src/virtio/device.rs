@@ -64,3 +64,20 @@ pub enum ActivateError {
     #[error("cannot start the device's worker: {0}")]
     Worker(#[from] std::io::Error),
 }
+
+/// Why a running device cannot go on: its worker drops it and tells the driver that it needs a reset.
+#[derive(Debug, thiserror::Error)]
+pub enum Fault {
+    /// The driver's rings are broken.
+    #[error("broken queue: {0}")]
+    Queue(#[from] virtio_queue::Error),
+    /// The driver broke its side of the contract.
+    #[error("broken driver: {0}")]
+    Guest(&'static str),
+    /// A system call of the device itself failed.
+    #[error("{0}")]
+    Io(#[from] std::io::Error),
+    /// The device's code panicked.
+    #[error("the device panicked")]
+    Panic,
+}

@@ -1,12 +1,13 @@
 //! A device's interrupt line: the status register and the irqfd behind it.
 
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use vmm_sys_util::eventfd::EventFd;
 
 /// Shared by a device, its worker and the transport.
 pub struct Interrupt {
     status: AtomicU32,
+    needs_reset: AtomicBool,
     line: EventFd,
 }
 
@@ -18,12 +19,34 @@ pub const CONFIG_CHANGE: u32 = 2;
 impl Interrupt {
     /// An idle line that raises through `line`, an irqfd.
     pub fn new(line: EventFd) -> Self {
-        Self { status: AtomicU32::new(0), line }
+        Self { status: AtomicU32::new(0), needs_reset: AtomicBool::new(false), line }
     }
 
     /// Tells the driver that buffers were used.
     pub fn signal_used(&self) {
         self.raise(USED_RING);
+    }
+
+    /// Tells the driver that the configuration space changed.
+    pub fn signal_config_change(&self) {
+        self.raise(CONFIG_CHANGE);
+    }
+
+    /// Tells the driver that the device stopped and needs a reset (virtio 1.2, section 2.1.2).
+    pub fn signal_needs_reset(&self) {
+        self.needs_reset.store(true, Ordering::SeqCst);
+        self.raise(CONFIG_CHANGE);
+    }
+
+    /// Whether the device stopped and needs a reset.
+    pub fn needs_reset(&self) -> bool {
+        self.needs_reset.load(Ordering::SeqCst)
+    }
+
+    /// Back to an idle line of a working device.
+    pub fn reset(&self) {
+        self.needs_reset.store(false, Ordering::SeqCst);
+        self.status.store(0, Ordering::SeqCst);
     }
 
     fn raise(&self, cause: u32) {
