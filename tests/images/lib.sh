@@ -1,7 +1,11 @@
 # Steps the recipes share. Sourced by `build`; the recipes' cache keys include this file.
-# shellcheck shell=bash
+# `build` sets $work, the directory for temporary files, and $layout.
+# shellcheck shell=bash disable=SC2154
 
+# PATH of every image.
+# shellcheck disable=SC2034
 image_path=PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+
 # Every time stamp of our own making: the same recipe gives the same bytes. Packages that
 # Debian has updated since are the one thing that changes an image.
 export SOURCE_DATE_EPOCH=1700000000

@@ -15,6 +15,9 @@ import subprocess
 import sys
 import tempfile
 
+# No byte code beside the sources: the checkout stays as it is.
+sys.dont_write_bytecode = True
+
 from rawtar import (BLOCK, BLOCKDEV, CHAR, DIR, EPOCH, FIFO, FILE, GNU_LONGLINK, GNU_LONGNAME,
                     GNU_SPARSE, Layer, file_capability, gnu_long, header, number,
                     pad, posix_acl, xattr)
