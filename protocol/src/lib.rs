@@ -10,12 +10,16 @@
 //! message has no unknown fields, and a stream is taken only once and only with the token that was sent
 //! for it, so that a container's own process cannot pose as the agent.
 
+pub mod defaults;
 pub mod frame;
+pub mod guest;
 mod message;
 
+use std::time::Duration;
+
 pub use message::{
-    BootPhase, ContainerSpec, ExitStatus, GuestMessage, HostMessage, HostsEntry, ProcessId, StartFailure,
-    Stream, StreamHello, StreamToken, TerminalSize,
+    BootPhase, ContainerSpec, ContainerSpecOf, ExitStatus, GuestMessage, HostMessage, HostMessageOf,
+    HostsEntry, ProcessId, StartFailure, Stream, StreamHello, StreamToken, TerminalSize,
 };
 
 /// The version both ends must speak; it is in every frame's header and rises with every change of a message.
@@ -26,3 +30,10 @@ pub const CONTROL_PORT: u32 = 1024;
 
 /// The vsock port (of the host, CID 2) for stdio streams.
 pub const STREAM_PORT: u32 = 1025;
+
+/// The I/O port of the VM that the agent writes a byte to when it is done. The agent knows nothing of the VMM's crate,
+/// so the number stands here too; it is `moat_vmm::layout::POWER_OFF_PORT`.
+pub const POWER_OFF_PORT: u16 = 0x604;
+
+/// How long a guest that could not boot waits for the host to take its last message and close the connection.
+pub const LAST_WORDS: Duration = Duration::from_secs(10);

@@ -1,4 +1,7 @@
 //! The messages. JSON, so that the OCI types travel as their specification writes them.
+//!
+//! The enums are tagged externally (`{"signal":{…}}`, `"shutdown"`): with an internal tag serde would ignore unknown
+//! fields of messages without content, and would keep a second copy of each message while it reads.
 
 use oci_spec::runtime::{Mount, Process};
 use serde::{Deserialize, Serialize};
@@ -13,10 +16,14 @@ pub struct ProcessId(pub u32);
 #[serde(transparent)]
 pub struct StreamToken(pub String);
 
-/// From the host to the guest, on the control connection.
+/// From the host to the guest, on the control connection, as the host writes it; the guest reads
+/// [`guest::HostMessage`](crate::guest::HostMessage).
+pub type HostMessage = HostMessageOf<ContainerSpec>;
+
+/// A [`HostMessage`] over either end's idea of a container specification.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(tag = "type", rename_all = "kebab-case", deny_unknown_fields)]
-pub enum HostMessage {
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub enum HostMessageOf<S> {
     /// Start the container. Answered by [`GuestMessage::Started`] or [`GuestMessage::StartFailed`]. Sent once.
     Start {
         /// The name of the container's first process.
@@ -24,7 +31,7 @@ pub enum HostMessage {
         /// What each stdio stream of it must present.
         token: StreamToken,
         /// What to start. Boxed: it is far larger than the other messages.
-        spec: Box<ContainerSpec>,
+        spec: Box<S>,
     },
     /// Send a signal to a process. A process that is gone is no error: its exit is on its way.
     Signal {
@@ -46,11 +53,12 @@ pub enum HostMessage {
 
 /// From the guest to the host, on the control connection.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "type", rename_all = "kebab-case", deny_unknown_fields)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub enum GuestMessage {
     /// The first message: the guest is up and its root file system is mounted.
     Hello,
-    /// Instead of [`GuestMessage::Hello`]: the guest cannot be used; it powers off next.
+    /// Instead of [`GuestMessage::Hello`]: the guest cannot be used. It powers off as soon as the host closes the
+    /// connection, or after [`LAST_WORDS`](crate::LAST_WORDS).
     BootFailed {
         /// Where the boot stopped.
         phase: BootPhase,
@@ -144,6 +152,7 @@ pub enum Stream {
 
 /// A terminal's size in characters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct TerminalSize {
     /// Height.
     pub rows: u16,
@@ -161,21 +170,24 @@ pub struct HostsEntry {
     pub names: Vec<String>,
 }
 
+/// What to start, with the OCI types as the host writes them.
+pub type ContainerSpec = ContainerSpecOf<Process, Mount>;
+
 /// What to start: the parts of an OCI runtime specification that mean something inside the guest.
 ///
 /// `process.user` is ignored: the user's name can only be resolved against the container's own
 /// `/etc/passwd`, which the host never reads, so it travels as it was typed in `user`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct ContainerSpec {
+pub struct ContainerSpecOf<P, M> {
     /// The UTS host name.
     pub hostname: String,
     /// `[user][:group]`, each a name or a number from 0 to 2^31-1; empty for root.
     pub user: String,
     /// Arguments, environment, working directory, terminal and its size, rlimits, capabilities.
-    pub process: Process,
+    pub process: P,
     /// Mounts in order; the file system types the agent knows are proc, sysfs, devpts, mqueue, cgroup2 and tmpfs.
-    pub mounts: Vec<Mount>,
+    pub mounts: Vec<M>,
     /// Whether the container sees its root file system read-only.
     pub read_only_root: bool,
     /// Paths that are hidden from the container.
