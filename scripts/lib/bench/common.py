@@ -1,0 +1,91 @@
+"""What the measuring programs share: running moat in a root of its own, and printing tables."""
+
+import os
+import shutil
+import statistics
+import subprocess
+import tempfile
+import time
+
+
+class Moat:
+    """The moat program with a root directory that is removed at the end."""
+
+    def __init__(self, dist, archive):
+        self.dist = dist
+        self.program = os.path.join(dist, "bin", "moat")
+        self.root = tempfile.mkdtemp(prefix="moat-bench-")
+        self.run("load", "-q", "-i", archive)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        ids = self.run("ps", "-aq").split()
+        if ids:
+            self.run("rm", "-f", *ids)
+        shutil.rmtree(self.root)
+
+    def command(self, *args):
+        return [self.program, "--root", self.root, *args]
+
+    def run(self, *args):
+        return subprocess.run(self.command(*args), check=True, stdout=subprocess.PIPE, text=True).stdout
+
+    def artifact(self, name):
+        return os.path.join(self.dist, "libexec", "moat", name)
+
+
+def timed(command):
+    """Runs a command to its end and returns the seconds it took; a failure is no measurement."""
+    before = time.monotonic()
+    subprocess.run(command, check=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    return time.monotonic() - before
+
+
+def interleaved(commands, runs):
+    """Times several commands in turn, so that a machine whose speed drifts slows all of them alike."""
+    times = {name: [] for name in commands}
+    for name, command in commands.items():
+        timed(command)
+    for _ in range(runs):
+        for name, command in commands.items():
+            times[name].append(timed(command))
+    return times
+
+
+def table(header, rows):
+    """Prints a Markdown table."""
+    print("| " + " | ".join(header) + " |")
+    print("|" + "---|" * len(header))
+    for row in rows:
+        print("| " + " | ".join(str(cell) for cell in row) + " |")
+    print()
+
+
+def compare(times, unit="ms", scale=1000.0):
+    """A table of medians, with ratios to the first of them taken run by run."""
+    first = next(iter(times.values()))
+    rows = []
+    for name, values in times.items():
+        ratios = [value / base for value, base in zip(values, first)]
+        rows.append((
+            name,
+            f"{statistics.median(values) * scale:.1f} {unit}",
+            f"{min(values) * scale:.1f} to {max(values) * scale:.1f}",
+            f"{statistics.median(ratios):.2f}",
+        ))
+    table(("what", "median", "range", "against the first"), rows)
+
+
+def smaps(pid):
+    """The mappings of a process: (size, resident, private) in bytes and the name of each."""
+    mappings = []
+    with open(f"/proc/{pid}/smaps") as file:
+        for line in file:
+            words = line.split()
+            if not words[0].endswith(":"):
+                mappings.append({"name": " ".join(words[5:])})
+            elif words[-1] == "kB":
+                mappings[-1][words[0][:-1]] = int(words[1]) * 1024
+    return mappings

@@ -1,0 +1,88 @@
+"""exits.py DIST ARCHIVE: exits of the guest until its agent's first message, from KVM's tracepoints.
+
+The first message is the vsock thread's first write after it has handed the connection over (sendmsg), both seen by
+system call tracepoints. Everything counted before it belongs to the boot.
+"""
+
+import collections
+import os
+import re
+import sys
+
+import common
+
+TRACING = "/sys/kernel/tracing"
+EVENTS = ("kvm/kvm_userspace_exit", "kvm/kvm_exit", "kvm/kvm_pio", "kvm/kvm_mmio",
+          "syscalls/sys_enter_sendmsg", "syscalls/sys_enter_write", "syscalls/sys_enter_writev",
+          "syscalls/sys_enter_sendto")
+LINE = re.compile(r"^\s*(?P<task>.+)-(?P<pid>\d+)\s+\[\d+\].*?\s(?P<time>[\d.]+): (?P<event>\w+)(:|\()\s*(?P<rest>.*)$")
+
+
+def write(name, value):
+    with open(os.path.join(TRACING, name), "w") as file:
+        file.write(value)
+
+
+def trace(moat):
+    write("tracing_on", "0")
+    write("trace", "")
+    write("buffer_size_kb", "65536")
+    for event in EVENTS:
+        write(f"events/{event}/enable", "1")
+    try:
+        write("tracing_on", "1")
+        moat.run("run", "--rm", "--memory", "128m", "localhost/busybox", "true")
+        write("tracing_on", "0")
+        with open(os.path.join(TRACING, "trace")) as file:
+            return file.readlines()
+    finally:
+        for event in EVENTS:
+            write(f"events/{event}/enable", "0")
+        write("trace", "")
+
+
+def main():
+    dist, archive = sys.argv[1:]
+    with common.Moat(dist, archive) as moat:
+        moat.run("run", "--rm", "localhost/busybox", "true")
+        lines = trace(moat)
+    user, kvm, mmio, pio, dialed = (collections.Counter() for _ in range(4)), None, None, None, None
+    user, kvm, mmio, pio = (collections.Counter() for _ in range(4))
+    handed_over = None
+    for line in lines:
+        match = LINE.match(line)
+        if not match:
+            continue
+        event, rest, task = match["event"], match["rest"], match["task"].strip()
+        if event == "kvm_userspace_exit":
+            user[re.search(r"reason (\S+)", rest)[1]] += 1
+        elif event == "kvm_exit":
+            kvm[re.search(r"reason (\S+)", rest)[1]] += 1
+        elif event == "kvm_mmio":
+            if address := re.search(r"mmio (\w+) len \d+ gpa (0x[0-9a-f]+)", rest):
+                mmio[(int(address[2], 16) >> 12 << 12, int(address[2], 16) & 0xfff, address[1])] += 1
+        elif event == "kvm_pio":
+            if address := re.search(r"pio_(\w+) at (0x[0-9a-f]+)", rest):
+                pio[(int(address[2], 16), address[1])] += 1
+        elif "vsock" in task and event == "sys_sendmsg":
+            handed_over = match["pid"]
+        elif handed_over == match["pid"] and event in ("sys_write", "sys_writev", "sys_sendto", "sys_sendmsg"):
+            break
+    else:
+        raise SystemExit("the agent's first message was not seen in the trace")
+    print("From the first instruction to the agent's first message:\n")
+    common.table(("what", "count"), [
+        ("exits to user space", sum(user.values())),
+        *((f"... {reason}", count) for reason, count in user.most_common()),
+        ("KVM exits in all", sum(kvm.values())),
+        *((f"... {reason}", count) for reason, count in kvm.most_common(6)),
+    ])
+    if os.environ.get("DETAILS"):
+        print("MMIO accesses by page, register and direction; ports:\n")
+        for (page, register, direction), count in sorted(mmio.items()):
+            print(f"  {page:#x} {register:#05x} {direction:5} {count}")
+        for (port, direction), count in sorted(pio.items()):
+            print(f"  port {port:#x} {direction} {count}")
+
+
+main()

@@ -1,0 +1,56 @@
+"""memory.py DIST ARCHIVE: what an idle container costs the host."""
+
+import os
+import sys
+import time
+
+import common
+
+MEMORY_MIB = 128
+# What is freed at the end of a boot is reported in batches some seconds apart.
+SETTLE = 20
+
+
+def kib(value):
+    return f"{value / 1024:.0f} KiB"
+
+
+def process(arguments):
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            with open(f"/proc/{pid}/cmdline", "rb") as file:
+                words = file.read().split(b"\0")
+        except OSError:
+            continue
+        if all(argument.encode() in words for argument in arguments):
+            return pid
+    raise SystemExit(f"no process with {arguments}")
+
+
+def main():
+    dist, archive = sys.argv[1:]
+    with common.Moat(dist, archive) as moat:
+        container = moat.run("run", "-d", "--memory", f"{MEMORY_MIB}m", "localhost/busybox", "sleep", "100000").strip()
+        time.sleep(SETTLE)
+        with open(f"/sys/fs/cgroup/moat/{container}/cgroup.procs") as file:
+            vmm = common.smaps(file.read().split()[0])
+        monitor = common.smaps(process(["monitor", container]))
+        # The guest's memory is by far the largest mapping; it may be split where pages went back.
+        guest = [m for m in vmm if m["name"] == "" and m["Size"] >= MEMORY_MIB << 19]
+        own = [m for m in vmm if m not in guest]
+
+    def total(mappings, key):
+        return sum(m.get(key, 0) for m in mappings)
+
+    def private(mappings):
+        return total(mappings, "Private_Clean") + total(mappings, "Private_Dirty")
+
+    print(f"An idle container (`sleep`) with {MEMORY_MIB} MiB, {SETTLE} s after its start:\n")
+    common.table(("what", "resident", "private"), [
+        ("moat-vmm without the guest's pages", kib(total(own, "Rss")), kib(private(own))),
+        ("monitor", kib(total(monitor, "Rss")), kib(private(monitor))),
+        ("the guest's own pages", kib(total(guest, "Rss")), kib(private(guest))),
+    ])
+
+
+main()
