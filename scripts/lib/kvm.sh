@@ -1,4 +1,5 @@
 # shellcheck shell=bash
+# shellcheck disable=SC2034  # KVM_REASON is for the scripts that source this
 # Where do microVMs run: on this machine's KVM, or on the testbed's?
 
 # A hint, cheap enough for every call: /dev/kvm opens, and the CPU shows the extension that makes KVM real.

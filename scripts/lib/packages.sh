@@ -12,11 +12,10 @@ PACKAGES_KERNEL=(linux-source-6.12 build-essential flex bison bc libelf-dev xz-u
 PACKAGES_TESTBED=(qemu-system-x86 qemu-system-common busybox-static openssh-client cpio kmod libwrap0)
 # What moat itself calls while it works.
 # shellcheck disable=SC2034
-PACKAGES_RUN=(nftables iproute2 e2fsprogs)
+PACKAGES_RUN=(e2fsprogs)
+# What the tests compare with and look with; the test images name their own packages.
 # shellcheck disable=SC2034
-PACKAGES_IMAGES=(busybox-static mmdebstrap umoci skopeo)
-# shellcheck disable=SC2034
-PACKAGES_TEST=(erofs-utils e2fsprogs util-linux attr libcap2-bin)
+PACKAGES_TEST=(erofs-utils e2fsprogs util-linux attr libcap2-bin umoci)
 
 package_installed() {
     [[ $(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null) == installed ]]

@@ -1,0 +1,95 @@
+# shellcheck shell=bash
+# From the sources to a directory that can be run:
+#   target/dist/bin/moat
+#   target/dist/libexec/moat/{moat-vmm,vmlinux,initramfs.cpio}
+
+readonly STATIC_TARGET=x86_64-unknown-linux-gnu
+
+# First version number in $1 is at least $2.
+version_at_least() { [[ $(printf '%s\n%s\n' "$2" "$1" | sort -V | head -n 1) == "$2" ]]; }
+
+need_cargo() {
+    local wanted have
+    wanted=$(sed -nE 's/^rust-version = "([0-9.]+)".*/\1/p' "$MOAT_SRC/Cargo.toml" | head -n 1)
+    command -v cargo >/dev/null || die "Rust is not installed (there is no cargo in PATH); version $wanted or newer is needed." \
+        "Install it with rustup, see https://rustup.rs, and open a new shell."
+    have=$(cargo --version | awk '{ print $2 }')
+    version_at_least "${have%%-*}" "$wanted" || die "cargo is version $have; $wanted or newer is needed." "Update it:  rustup update stable"
+}
+
+# Changes when anything changes that the result is made from. A look at names, sizes and times is enough to
+# decide whether to ask cargo, and takes a few milliseconds.
+sources_fingerprint() {
+    (
+        cd "$MOAT_SRC" || exit
+        find Cargo.toml Cargo.lock .cargo src vmm agent protocol rootfs guest-kernel scripts/lib -type f -printf '%p %s %T@\n' 2>/dev/null
+        find /usr/src -maxdepth 1 -name 'linux-source-*' -printf '%p %s %T@\n' 2>/dev/null
+        printf '%s\n' "${MOAT_KERNEL_SOURCE:-}" "${RUSTFLAGS:-}" "$MOAT_CACHE" "${CARGO_TARGET_DIR:-}"
+        command -v cargo || true
+    ) | LC_ALL=C sort | sha256sum | cut -d' ' -f1
+}
+
+built_is_current() {
+    [[ -x $MOAT_DIST/bin/moat && $(cat "$MOAT_DIST/fingerprint" 2>/dev/null) == "$(sources_fingerprint)" ]]
+}
+
+cargo_build() {
+    cd "$MOAT_SRC" || return
+    cargo build --release --locked --target-dir "$TARGET_DIR" -p moat >&2 || die "moat did not compile, see above."
+    # Static: the VMM runs in an empty root, and the agent is all there is in its initramfs.
+    RUSTFLAGS="${RUSTFLAGS:+$RUSTFLAGS }-C target-feature=+crt-static" \
+        cargo build --release --locked --target-dir "$TARGET_DIR" --target "$STATIC_TARGET" -p moat-vmm -p moat-agent >&2 \
+        || die "moat-vmm or moat-agent did not compile, see above."
+}
+
+# The agent alone, as /init, byte for byte the same for the same agent.
+make_agent_initramfs() {
+    local agent=$1 out=$2 root
+    root=$(mktemp -d "$TARGET_DIR/.initramfs.XXXXXX")
+    install -m 755 "$agent" "$root/init"
+    touch -d @0 "$root/init"
+    (cd "$root" && echo init | cpio --quiet --reproducible -R 0:0 -o -H newc) >"$out"
+    rm -rf "$root"
+}
+
+# dist is a link to a directory that is complete before the link points to it: whoever starts a container
+# during a build gets the old set or the new one, never a mixture.
+assemble() {
+    local vmlinux=$1 fingerprint=$2 static=$TARGET_DIR/$STATIC_TARGET/release new sets
+    sets=$TARGET_DIR/dist-sets
+    mkdir -p "$sets"
+    new=$(mktemp -d "$sets/$(date +%s).XXXXXX")
+    chmod 755 "$new"
+    mkdir -p "$new/bin" "$new/libexec/moat"
+    install -m 755 "$TARGET_DIR/release/moat" "$new/bin/moat"
+    install -m 755 "$static/moat-vmm" "$new/libexec/moat/moat-vmm"
+    install -m 644 "$vmlinux" "$new/libexec/moat/vmlinux"
+    make_agent_initramfs "$static/moat-agent" "$new/libexec/moat/initramfs.cpio"
+    printf '%s\n' "$fingerprint" >"$new/fingerprint"
+    # Left by older versions of this script, or by hand.
+    [[ -L $MOAT_DIST ]] || rm -rf "$MOAT_DIST"
+    ln -sfn "dist-sets/${new##*/}" "$TARGET_DIR/.dist-link"
+    mv -T "$TARGET_DIR/.dist-link" "$MOAT_DIST"
+    # The set before stays for containers that run from it; anything older goes.
+    find "$sets" -mindepth 1 -maxdepth 1 -type d -printf '%T@ %p\n' | sort -rn | tail -n +3 | cut -d' ' -f2- | xargs -r -d '\n' rm -rf
+}
+
+# Builds everything that is not up to date; says nothing if that is nothing.
+build_dist() {
+    built_is_current && return
+    need_cargo
+    need_packages BUILD RUN
+    mkdir -p "$TARGET_DIR"
+    (
+        flock 8
+        # Somebody else may have built it meanwhile.
+        built_is_current && exit 0
+        local fingerprint vmlinux
+        vmlinux=$(build_kernel 8>&-)
+        # Taken before the build: what is edited during it is built by the next call.
+        fingerprint=$(sources_fingerprint)
+        say "building moat (from nothing about 3 minutes on two CPUs)"
+        cargo_build 8>&-
+        assemble "$vmlinux" "$fingerprint"
+    ) 8>"$TARGET_DIR/.dist.lock"
+}
