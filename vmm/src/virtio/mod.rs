@@ -1,4 +1,13 @@
 //! Virtio devices and their MMIO transport.
 
+pub mod balloon;
+pub mod block;
 pub mod device;
 pub mod interrupt;
+pub mod mmio;
+pub mod queue;
+pub mod registers;
+pub mod rng;
+#[cfg(test)]
+pub mod testutil;
+pub mod vsock;

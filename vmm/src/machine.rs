@@ -1,0 +1,208 @@
+//! The parts of a VM that KVM provides: the VM itself with its interrupt controllers, and its virtual CPUs.
+
+use kvm_bindings::KVM_MAX_CPUID_ENTRIES;
+use kvm_ioctls::{Cap, IoEventAddress, Kvm, VcpuFd, VmFd};
+use vm_memory::GuestMemoryMmap;
+use vmm_sys_util::eventfd::EventFd;
+
+use crate::boot::cpuid;
+use crate::boot::registers::{self, SetupError};
+use crate::layout;
+use crate::memory::{self, MemoryError};
+use crate::virtio::interrupt::USED_RING;
+use crate::virtio::registers::{DEFERRABLE, INTERRUPT_ACK, QUEUE_NOTIFY, RegisterFile};
+
+/// What this VMM needs of KVM. All of it is in Linux 5.0 and later.
+const NEEDED: [(Cap, &str); 9] = [
+    (Cap::UserMemory, "guest memory"),
+    (Cap::ReadonlyMem, "read-only guest memory"),
+    (Cap::Irqchip, "interrupt controllers"),
+    (Cap::Irqfd, "interrupts by event descriptor"),
+    (Cap::Ioeventfd, "notifications by event descriptor"),
+    (Cap::SetTssAddr, "the TSS address"),
+    (Cap::ExtCpuid, "CPUID by table"),
+    (Cap::TscDeadlineTimer, "the TSC deadline timer"),
+    (Cap::CoalescedPio, "collected port writes"),
+];
+
+/// The only version of the interface there has been since 2007.
+const API_VERSION: i32 = 12;
+
+/// Ports that a PC's kernel writes during boot and whose chips are not here. KVM collects these writes, and nobody
+/// looks at them: each would be an exit for nothing.
+const IGNORED_PORTS: [(u16, u32); 3] = [
+    // The interval timer, which the kernel stops to be sure.
+    (0x40, 4),
+    // CMOS: "restart here" before and after a CPU is started.
+    (0x70, 2),
+    // The pause of old ISA drivers.
+    (0x80, 1),
+];
+
+/// Why KVM cannot give the VM what it needs.
+#[derive(Debug, thiserror::Error)]
+pub enum MachineError {
+    /// There is no usable device.
+    #[error("cannot open /dev/kvm: {0}")]
+    Open(kvm_ioctls::Error),
+    /// The interface is not the one this is written for.
+    #[error("/dev/kvm has interface version {0}, not {API_VERSION}")]
+    Version(i32),
+    /// Something is missing.
+    #[error("this host's KVM lacks {0}")]
+    Missing(&'static str),
+    /// More virtual CPUs than there can be.
+    #[error("{asked} virtual CPUs were asked for; this host's KVM allows {allowed}")]
+    Cpus {
+        /// How many were asked for.
+        asked: u8,
+        /// How many there can be.
+        allowed: usize,
+    },
+    /// A call failed.
+    #[error("KVM: {what}: {source}")]
+    Call {
+        /// What it was to do.
+        what: &'static str,
+        /// KVM's answer.
+        source: kvm_ioctls::Error,
+    },
+    /// The CPUID table of this host is longer than KVM's interface takes.
+    #[error("this host's CPUID has too many entries")]
+    Cpuid,
+    /// Memory.
+    #[error(transparent)]
+    Memory(#[from] MemoryError),
+    /// Registers.
+    #[error(transparent)]
+    Setup(#[from] SetupError),
+}
+
+fn call(what: &'static str) -> impl Fn(kvm_ioctls::Error) -> MachineError {
+    move |source| MachineError::Call { what, source }
+}
+
+/// Opens KVM and checks that it has all that is needed for `cpus` virtual CPUs.
+///
+/// # Errors
+/// What is missing.
+pub fn open(cpus: u8) -> Result<Kvm, MachineError> {
+    let kvm = Kvm::new().map_err(MachineError::Open)?;
+    match kvm.get_api_version() {
+        API_VERSION => {}
+        other => return Err(MachineError::Version(other)),
+    }
+    for (cap, what) in NEEDED {
+        if !kvm.check_extension(cap) {
+            return Err(MachineError::Missing(what));
+        }
+    }
+    let allowed = kvm.get_max_vcpus();
+    if usize::from(cpus) > allowed {
+        return Err(MachineError::Cpus { asked: cpus, allowed });
+    }
+    Ok(kvm)
+}
+
+/// The VM. Declared before what it maps, so that it goes first.
+pub struct Machine {
+    vm: VmFd,
+    registers: RegisterFile,
+    memory: GuestMemoryMmap,
+}
+
+impl Machine {
+    /// A VM with `memory`, interrupt controllers, and registers for `devices` virtio devices.
+    ///
+    /// # Errors
+    /// When KVM refuses.
+    pub fn new(kvm: &Kvm, memory: GuestMemoryMmap, devices: usize) -> Result<Self, MachineError> {
+        let vm = kvm.create_vm().map_err(call("create the VM"))?;
+        let slot = memory::attach(&vm, &memory)?;
+        let registers = RegisterFile::new(devices)
+            .map_err(|source| MemoryError::Map { bytes: devices as u64 * layout::VIRTIO_SIZE, source })?;
+        memory::attach_read_only(&vm, slot, layout::VIRTIO_START, registers.region())?;
+        // Both before the first virtual CPU.
+        vm.set_identity_map_address(layout::KVM_IDENTITY_MAP).map_err(call("place the identity map"))?;
+        vm.set_tss_address(layout::KVM_TSS as usize).map_err(call("place the TSS"))?;
+        vm.create_irq_chip().map_err(call("create the interrupt controllers"))?;
+        // No PIT: the kernel's time comes from kvm-clock and the LAPIC's deadline timer, and each PIT is a kernel
+        // thread on the host.
+        for (port, count) in IGNORED_PORTS {
+            vm.register_coalesced_mmio(IoEventAddress::Pio(port.into()), count)
+                .map_err(call("collect port writes"))?;
+        }
+        Ok(Self { vm, registers, memory })
+    }
+
+    /// The guest's memory.
+    pub fn memory(&self) -> &GuestMemoryMmap {
+        &self.memory
+    }
+
+    /// The registers that the guest reads.
+    pub fn registers(&self) -> &RegisterFile {
+        &self.registers
+    }
+
+    /// An event that raises an edge on the interrupt `irq`.
+    ///
+    /// # Errors
+    /// When KVM refuses.
+    pub fn interrupt(&self, irq: u32) -> Result<EventFd, MachineError> {
+        let event = new_event()?;
+        self.vm.register_irqfd(&event, irq).map_err(call("wire an interrupt"))?;
+        Ok(event)
+    }
+
+    /// Wires the registers of the virtio device `index` that need no exit. Returns an event for each of its `queues`.
+    ///
+    /// # Errors
+    /// When KVM refuses.
+    pub fn wire_virtio(&self, index: usize, queues: usize) -> Result<Vec<EventFd>, MachineError> {
+        let base = layout::virtio_address(index);
+        let at = |register: u32| IoEventAddress::Mmio(base + u64::from(register));
+        for (register, length) in DEFERRABLE {
+            self.vm.register_coalesced_mmio(at(register), length).map_err(call("collect register writes"))?;
+        }
+        // Nobody waits for this event: see `virtio::interrupt` for why the acknowledgement has no effect. KVM keeps its
+        // own reference.
+        self.vm
+            .register_ioevent(&new_event()?, &at(INTERRUPT_ACK), USED_RING)
+            .map_err(call("wire an acknowledgement"))?;
+        (0..queues as u32)
+            .map(|queue| {
+                let event = new_event()?;
+                self.vm
+                    .register_ioevent(&event, &at(QUEUE_NOTIFY), queue)
+                    .map_err(call("wire a notification"))?;
+                Ok(event)
+            })
+            .collect()
+    }
+
+    /// The virtual CPUs; the first starts at `entry`.
+    ///
+    /// # Errors
+    /// When KVM refuses.
+    pub fn create_vcpus(&self, kvm: &Kvm, cpus: u8, entry: u64) -> Result<Vec<VcpuFd>, MachineError> {
+        let supported = kvm.get_supported_cpuid(KVM_MAX_CPUID_ENTRIES).map_err(call("read CPUID"))?;
+        (0..cpus)
+            .map(|index| {
+                let vcpu = self.vm.create_vcpu(index.into()).map_err(call("create a virtual CPU"))?;
+                let table = cpuid::table(supported.as_slice(), index, cpus).ok_or(MachineError::Cpuid)?;
+                vcpu.set_cpuid2(&table).map_err(call("set CPUID"))?;
+                registers::set_common(&vcpu)?;
+                if index == 0 {
+                    registers::set_entry(&vcpu, entry)?;
+                }
+                Ok(vcpu)
+            })
+            .collect()
+    }
+}
+
+fn new_event() -> Result<EventFd, MachineError> {
+    EventFd::new(libc::EFD_CLOEXEC | libc::EFD_NONBLOCK)
+        .map_err(|error| call("make an event descriptor")(error.into()))
+}

@@ -1,0 +1,145 @@
+//! The block device (virtio 1.2, section 5.2). This is its narrow face to the transport; [`request`] has the protocol and
+//! [`disk`] what is behind it.
+
+pub mod disk;
+mod file;
+mod request;
+
+use std::io;
+use std::sync::Arc;
+
+use virtio_bindings::virtio_blk::{
+    VIRTIO_BLK_F_DISCARD, VIRTIO_BLK_F_FLUSH, VIRTIO_BLK_F_RO, VIRTIO_BLK_F_SEG_MAX,
+    VIRTIO_BLK_F_WRITE_ZEROES,
+};
+use virtio_bindings::virtio_ids::VIRTIO_ID_BLOCK;
+use vm_memory::GuestMemoryMmap;
+use vmm_sys_util::epoll::EventSet;
+
+use self::disk::Disk;
+use super::device::{ActivateError, Activation, ActiveQueue, Fault, VirtioDevice};
+use super::interrupt::Interrupt;
+use crate::SECTOR_SIZE;
+use crate::thread::ThreadKind;
+use crate::worker::{Events, Handler, Worker};
+
+/// One queue: requests are carried out one after the other. It holds one request of the greatest size, or many
+/// small ones.
+const QUEUE_SIZES: [u16; 1] = [128];
+
+/// The configuration space up to the last field in use (section 5.2.4).
+const CONFIG_BYTES: usize = 60;
+
+/// The device.
+pub struct Block {
+    disk: Arc<Disk>,
+    id: Arc<str>,
+    config: [u8; CONFIG_BYTES],
+    worker: Worker<Server>,
+}
+
+impl Block {
+    /// A device whose worker is parked. `id` is its serial number (the guest sees 20 bytes of it) and its thread's name.
+    ///
+    /// # Errors
+    /// When there is no thread for it.
+    pub fn new(disk: Disk, id: &str) -> io::Result<Self> {
+        let config = config_space(&disk);
+        Ok(Self {
+            disk: Arc::new(disk),
+            id: id.into(),
+            config,
+            worker: Worker::spawn(ThreadKind::Block, id)?,
+        })
+    }
+}
+
+fn config_space(disk: &Disk) -> [u8; CONFIG_BYTES] {
+    let mut config = [0; CONFIG_BYTES];
+    let mut put = |offset: usize, bytes: &[u8]| config[offset..offset + bytes.len()].copy_from_slice(bytes);
+    put(0, &(disk.bytes() / SECTOR_SIZE).to_le_bytes());
+    put(12, &request::MAX_SEGMENTS.to_le_bytes());
+    if !disk.is_read_only() {
+        // Discard: sectors, ranges, and the alignment in sectors that frees whole pages of the host's file.
+        put(36, &request::MAX_RANGE_SECTORS.to_le_bytes());
+        put(40, &request::MAX_RANGES.to_le_bytes());
+        put(44, &8u32.to_le_bytes());
+        // Write zeroes: sectors, ranges, and that they may free blocks.
+        put(48, &request::MAX_RANGE_SECTORS.to_le_bytes());
+        put(52, &request::MAX_RANGES.to_le_bytes());
+        put(56, &[1]);
+    }
+    config
+}
+
+impl VirtioDevice for Block {
+    fn device_type(&self) -> u32 {
+        VIRTIO_ID_BLOCK
+    }
+
+    fn queue_sizes(&self) -> &[u16] {
+        &QUEUE_SIZES
+    }
+
+    fn features(&self) -> u64 {
+        let common = 1 << VIRTIO_BLK_F_SEG_MAX;
+        if self.disk.is_read_only() {
+            common | 1 << VIRTIO_BLK_F_RO
+        } else {
+            common | 1 << VIRTIO_BLK_F_FLUSH | 1 << VIRTIO_BLK_F_DISCARD | 1 << VIRTIO_BLK_F_WRITE_ZEROES
+        }
+    }
+
+    fn read_config(&self, offset: u64, data: &mut [u8]) {
+        data.fill(0);
+        let Some(source) = usize::try_from(offset).ok().and_then(|offset| self.config.get(offset..)) else {
+            return;
+        };
+        let length = source.len().min(data.len());
+        data[..length].copy_from_slice(&source[..length]);
+    }
+
+    fn activate(&mut self, activation: Activation) -> Result<(), ActivateError> {
+        let Activation { memory, queues, interrupt, .. } = activation;
+        let handler = Server {
+            disk: Arc::clone(&self.disk),
+            id: Arc::clone(&self.id),
+            memory,
+            queues,
+            interrupt: Arc::clone(&interrupt),
+        };
+        self.worker.start(handler, interrupt)
+    }
+
+    fn reset(&mut self) {
+        // Requests are carried out on the worker's thread, so none is under way once it has stopped.
+        self.worker.stop();
+    }
+}
+
+struct Server {
+    disk: Arc<Disk>,
+    id: Arc<str>,
+    memory: GuestMemoryMmap,
+    queues: Vec<ActiveQueue>,
+    interrupt: Arc<Interrupt>,
+}
+
+impl Handler for Server {
+    fn start(&mut self, events: &Events) -> Result<(), Fault> {
+        for (token, queue) in (0..).zip(&self.queues) {
+            events.add_event(&queue.kick, token)?;
+        }
+        Ok(())
+    }
+
+    fn event(&mut self, token: u64, _: EventSet, _: &Events) -> Result<(), Fault> {
+        let Some(queue) = self.queues.get_mut(token as usize) else { return Ok(()) };
+        queue.serve(&self.memory, &self.interrupt, |chain| {
+            request::serve(&self.memory, &self.disk, &self.id, chain)
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,195 @@
+//! The host's half of each test.
+
+use std::fs::File;
+use std::io::{Seek, Write};
+use std::os::unix::fs::MetadataExt;
+use std::time::{Duration, Instant};
+
+use moat_vmm::report::{Report, StopReason};
+
+use crate::guest::pattern;
+use crate::vm::{Bench, contents, file, resident};
+
+/// All of them.
+pub const CASES: &[(&str, fn(&Bench))] = &[
+    ("says_hello_and_powers_off", hello),
+    ("several_cpus_start", several_cpus),
+    ("high_memory_is_used", high_memory),
+    ("runs_without_a_console", no_console),
+    ("reads_and_writes_disks", disks),
+    ("sixteen_disks_have_an_interrupt_each", many_disks),
+    ("has_entropy", random),
+    ("gives_free_memory_back_and_is_small", free_memory),
+    ("ports_without_a_device_do_nothing", ports),
+    ("a_panic_is_a_reset", panic),
+    ("a_reboot_is_a_reset", reboot),
+    ("a_triple_fault_is_one", triple_fault),
+    ("stops_when_the_launcher_goes", launcher_gone),
+    ("damaged_kernels_are_refused", damaged_kernels),
+    ("too_little_memory_is_refused", too_little_memory),
+    ("impossible_disks_are_refused", impossible_disks),
+];
+
+fn hello(bench: &Bench) {
+    let ended = bench.plan("hello").run().expect(StopReason::PowerOff);
+    ended.said("cpus 0");
+    ended.said("clock kvm-clock");
+    ended.said("slept");
+}
+
+fn several_cpus(bench: &Bench) {
+    for cpus in [2, 5] {
+        let plan = bench.plan("hello").with(|config| config.vcpus = cpus);
+        plan.run().expect(StopReason::PowerOff).said(&format!("cpus 0-{}", cpus - 1));
+    }
+}
+
+fn high_memory(bench: &Bench) {
+    let plan = bench.plan("hello").with(|config| config.memory_mib = 3584);
+    plan.run().expect(StopReason::PowerOff).said("slept");
+}
+
+fn no_console(bench: &Bench) {
+    bench.plan("off").launch(false).end().expect(StopReason::PowerOff);
+}
+
+fn disks(bench: &Bench) {
+    let disk = file(&[]);
+    disk.set_len(8 << 20).unwrap();
+    let ended = bench
+        .plan("disks")
+        .read_only(&[&[0x11; 1100], &[0x22; 2036]])
+        .read_write(&disk)
+        .run()
+        .expect(StopReason::PowerOff);
+    ended.said("serial disk1");
+    ended.said("disks are right");
+    let bytes = contents(&disk);
+    assert_eq!(bytes.len(), 8 << 20);
+    for (sector, content) in bytes.chunks(512).enumerate() {
+        let zeroed = matches!(sector / 2048, 1 | 3);
+        let expected = if zeroed { 0 } else { pattern(sector as u64) };
+        assert!(content.iter().all(|byte| *byte == expected), "sector {sector}");
+    }
+    // What was discarded takes no room any more.
+    assert!(disk.metadata().unwrap().blocks() * 512 <= 7 << 20);
+}
+
+fn many_disks(bench: &Bench) {
+    let mut plan = bench.plan("many-disks");
+    for letter in b'a'..=b'p' {
+        plan = plan.read_only(&[&[letter; 4096]]);
+    }
+    plan.run().expect(StopReason::PowerOff).said("all disks are there");
+}
+
+fn random(bench: &Bench) {
+    bench.plan("random").run().expect(StopReason::PowerOff).said("random");
+}
+
+fn free_memory(bench: &Bench) {
+    let mut vm = bench.plan("memory").launch(true);
+    assert_eq!(vm.report(), Report::Running);
+    vm.line("touched");
+    let (touched, _) = resident(vm.child.id(), 128);
+    assert!(touched > 64 << 10, "{touched} KiB");
+    vm.line("idle");
+    let deadline = Instant::now() + Duration::from_secs(120);
+    let (guest, rest) = loop {
+        let now = resident(vm.child.id(), 128);
+        if now.0 < touched - (48 << 10) {
+            break now;
+        }
+        assert!(Instant::now() < deadline, "the guest keeps {} of {touched} KiB", now.0);
+        std::thread::sleep(Duration::from_millis(500));
+    };
+    println!(
+        "    {touched} KiB of guest memory when used, {guest} KiB when idle; {rest} KiB of moat-vmm's own"
+    );
+    drop(vm.launcher.take());
+    let ended = vm.end();
+    assert_eq!(ended.reports, [Report::Stopped { reason: StopReason::LauncherGone }]);
+}
+
+fn ports(bench: &Bench) {
+    bench.plan("ports").run().expect(StopReason::PowerOff).said("ports");
+}
+
+fn panic(bench: &Bench) {
+    bench.plan("panic").run().expect(StopReason::Reset);
+}
+
+fn reboot(bench: &Bench) {
+    bench.plan("reboot").run().expect(StopReason::Reset);
+}
+
+fn triple_fault(bench: &Bench) {
+    let plan = bench.plan("reboot").with(|config| config.command_line.push_str(" reboot=t"));
+    plan.run().expect(StopReason::TripleFault);
+}
+
+fn launcher_gone(bench: &Bench) {
+    let mut vm = bench.plan("idle").with(|config| config.vcpus = 2).launch(true);
+    assert_eq!(vm.report(), Report::Running);
+    vm.line("idle");
+    drop(vm.launcher.take());
+    let ended = vm.end();
+    assert_eq!(ended.reports, [Report::Stopped { reason: StopReason::LauncherGone }]);
+    assert_eq!(ended.status, Some(0));
+}
+
+fn damaged_kernels(bench: &Bench) {
+    let kernel = std::fs::read(&bench.kernel).unwrap();
+    let with = |damage: &dyn Fn(&mut Vec<u8>)| {
+        let mut kernel = kernel.clone();
+        damage(&mut kernel);
+        bench.plan("off").kernel(file(&kernel)).run().failed("kernel")
+    };
+    assert!(with(&|kernel| kernel.clear()).contains("not a usable x86-64 ELF vmlinux"));
+    assert!(with(&|kernel| kernel[0] = 0).contains("magic"));
+    assert!(with(&|kernel| kernel.truncate(100_000)).contains("not a usable x86-64 ELF vmlinux"));
+    assert!(
+        with(&|kernel| kernel[24..32].copy_from_slice(&(1u64 << 40).to_le_bytes())).contains("entry point")
+    );
+    // Looks like a kernel, but executes as nothing: it ends, and says how.
+    let mut nonsense = file(&kernel);
+    for offset in (4096..kernel.len() as u64).step_by(4096) {
+        nonsense.seek(std::io::SeekFrom::Start(offset)).unwrap();
+        nonsense.write_all(&[0xff; 2048]).unwrap();
+    }
+    let ended = bench.plan("off").kernel(nonsense).launch(true).end();
+    assert!(
+        matches!(ended.reports.last(), Some(Report::Stopped { .. } | Report::Failed { .. })),
+        "{:?}",
+        ended.reports
+    );
+}
+
+fn too_little_memory(bench: &Bench) {
+    let message = bench.plan("off").with(|config| config.memory_mib = 31).run().failed("config");
+    assert_eq!(message, "memory_mib is 31, but must be from 32 to 1048576");
+    let archive = file(&vec![0; 64 << 20]);
+    let mut plan = bench.plan("off");
+    let initramfs = plan.inherit(archive);
+    let message = plan
+        .with(|config| {
+            config.memory_mib = 64;
+            config.initramfs = initramfs;
+        })
+        .run()
+        .failed("kernel");
+    assert!(message.contains("give the VM more memory"), "{message}");
+}
+
+fn impossible_disks(bench: &Bench) {
+    let message = bench.plan("off").read_only(&[b"x", b""]).run().failed("device");
+    assert_eq!(message, "disk 0: segment 1 is empty");
+    let message = bench.plan("off").read_only(&[]).run().failed("device");
+    assert_eq!(message, "disk 0: a disk needs at least one segment");
+    let message = bench.plan("off").read_write(&file(&[0; 700])).run().failed("device");
+    assert!(message.starts_with("disk 0: the file has 700 bytes"), "{message}");
+    let closed: File = file(b"");
+    let message = bench.plan("off").with(|config| config.kernel = config.initramfs).run().failed("config");
+    assert!(message.ends_with("is already used for something else"), "{message}");
+    drop(closed);
+}

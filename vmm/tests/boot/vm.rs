@@ -1,0 +1,266 @@
+//! Launches `moat-vmm` as the product does: by a configuration and inherited descriptors.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read, Seek, Write};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
+use std::time::Duration;
+
+use moat_vmm::config::{DiskConfig, Fd, JailConfig, SegmentConfig, VmConfig, VsockConfig};
+use moat_vmm::report::{Report, StopReason};
+use nix::fcntl::{FcntlArg, FdFlag, fcntl};
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
+
+/// No VM here needs a tenth of this, even in software; it only has to end a test that hangs.
+const PATIENCE: Duration = Duration::from_secs(240);
+
+/// What all tests share.
+pub struct Bench {
+    /// A `vmlinux`.
+    pub kernel: PathBuf,
+    /// The archive with this program in it.
+    pub initramfs: Vec<u8>,
+}
+
+/// A VM to launch.
+pub struct Plan<'a> {
+    bench: &'a Bench,
+    config: VmConfig,
+    /// Open until the VM is launched, so that the numbers stay taken.
+    inherited: Vec<OwnedFd>,
+}
+
+/// A launched VM.
+pub struct Vm {
+    /// The process.
+    pub child: Child,
+    reports: mpsc::Receiver<Report>,
+    console: mpsc::Receiver<String>,
+    /// Dropping it stops the VM.
+    pub launcher: Option<OwnedFd>,
+}
+
+/// A temporary file with these contents.
+pub fn file(bytes: &[u8]) -> File {
+    let mut file = tempfile::tempfile().unwrap();
+    file.write_all(bytes).unwrap();
+    file.rewind().unwrap();
+    file
+}
+
+impl Bench {
+    /// A VM with 128 MiB, one CPU and a console whose guest does `task`.
+    pub fn plan(&self, task: &str) -> Plan<'_> {
+        let unset = Fd(-1);
+        let config = VmConfig {
+            id: task.to_owned(),
+            vcpus: 1,
+            memory_mib: 128,
+            kernel: unset,
+            initramfs: unset,
+            command_line: format!("moat.task={task}"),
+            disks: Vec::new(),
+            vsock: VsockConfig { guest_cid: 3, dial: unset },
+            balloon: true,
+            report: unset,
+            debug_console: None,
+            jail: JailConfig { uid: 65_000, gid: 65_000 },
+        };
+        let mut plan = Plan { bench: self, config, inherited: Vec::new() };
+        plan.config.kernel = plan.inherit(File::open(&self.kernel).unwrap());
+        plan.config.initramfs = plan.inherit(file(&self.initramfs));
+        plan
+    }
+}
+
+impl Plan<'_> {
+    /// Makes a descriptor one that the VMM gets.
+    pub fn inherit(&mut self, fd: impl Into<OwnedFd>) -> Fd {
+        let fd = fd.into();
+        fcntl(&fd, FcntlArg::F_SETFD(FdFlag::empty())).unwrap();
+        let number = Fd(fd.as_raw_fd());
+        self.inherited.push(fd);
+        number
+    }
+
+    /// Changes the configuration.
+    pub fn with(mut self, change: impl FnOnce(&mut VmConfig)) -> Self {
+        change(&mut self.config);
+        self
+    }
+
+    /// Another kernel.
+    pub fn kernel(mut self, kernel: File) -> Self {
+        self.config.kernel = self.inherit(kernel);
+        self
+    }
+
+    /// A read-only disk of whole files.
+    pub fn read_only(mut self, files: &[&[u8]]) -> Self {
+        let segments = files
+            .iter()
+            .map(|bytes| SegmentConfig {
+                file: self.inherit(file(bytes)),
+                offset: 0,
+                length: bytes.len() as u64,
+            })
+            .collect();
+        self.config.disks.push(DiskConfig::ReadOnly { segments });
+        self
+    }
+
+    /// A writable disk.
+    pub fn read_write(mut self, file: &File) -> Self {
+        let file = self.inherit(file.try_clone().unwrap());
+        self.config.disks.push(DiskConfig::ReadWrite { file });
+        self
+    }
+
+    /// Starts the VM. With a console its lines can be read.
+    pub fn launch(mut self, console: bool) -> Vm {
+        let (report, report_writer) = nix::unistd::pipe().unwrap();
+        self.config.report = self.inherit(report_writer);
+        let (lines, console_lines) = mpsc::channel();
+        if console {
+            let (reader, writer) = nix::unistd::pipe().unwrap();
+            self.config.debug_console = Some(self.inherit(writer));
+            std::thread::spawn(move || {
+                for line in BufReader::new(File::from(reader)).lines().map_while(Result::ok) {
+                    let _ = lines.send(line.trim_end().to_owned());
+                }
+            });
+        }
+        let (ours, theirs) =
+            socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC).unwrap();
+        self.config.vsock.dial = self.inherit(theirs);
+        let config = self.inherit(file(&serde_json::to_vec(&self.config).unwrap()));
+        let child = Command::new("unshare")
+            .args([
+                "--pid",
+                "--fork",
+                "--kill-child",
+                env!("CARGO_BIN_EXE_moat-vmm"),
+                "--config",
+                &config.0.to_string(),
+            ])
+            .stdin(Stdio::null())
+            .spawn()
+            .unwrap();
+        drop(self.inherited);
+        let (reported, reports) = mpsc::channel();
+        std::thread::spawn(move || {
+            for line in BufReader::new(File::from(report)).lines().map_while(Result::ok) {
+                let _ = reported.send(serde_json::from_str(&line).unwrap());
+            }
+        });
+        let _ = self.bench;
+        Vm { child, reports, console: console_lines, launcher: Some(ours) }
+    }
+
+    /// Runs the VM to its end.
+    pub fn run(self) -> Ended {
+        self.launch(true).end()
+    }
+}
+
+/// How a VM ended.
+pub struct Ended {
+    /// All reports, in order.
+    pub reports: Vec<Report>,
+    /// What the guest wrote to its console.
+    pub console: Vec<String>,
+    /// The exit status of the process.
+    pub status: Option<i32>,
+}
+
+impl Vm {
+    /// The next report.
+    pub fn report(&self) -> Report {
+        self.reports.recv_timeout(PATIENCE).expect("a report from moat-vmm")
+    }
+
+    /// Waits for a line on the console.
+    pub fn line(&self, wanted: &str) {
+        loop {
+            let line =
+                self.console.recv_timeout(PATIENCE).unwrap_or_else(|_| panic!("no line with {wanted:?}"));
+            println!("    guest: {line}");
+            if line.contains(wanted) {
+                return;
+            }
+        }
+    }
+
+    /// Waits for the end.
+    pub fn end(mut self) -> Ended {
+        let mut reports = Vec::new();
+        loop {
+            let report = match self.reports.recv_timeout(PATIENCE) {
+                Ok(report) => report,
+                Err(mpsc::RecvTimeoutError::Disconnected) => break,
+                Err(mpsc::RecvTimeoutError::Timeout) => {
+                    let _ = self.child.kill();
+                    let console: Vec<_> = self.console.iter().collect();
+                    panic!("the VM does not stop; its console: {console:#?}");
+                }
+            };
+            reports.push(report);
+        }
+        let status = self.child.wait().unwrap().code();
+        Ended { reports, console: self.console.iter().collect(), status }
+    }
+}
+
+impl Ended {
+    /// Checks that the VM ran and why it stopped, and that the guest found nothing wrong.
+    pub fn expect(self, reason: StopReason) -> Self {
+        for line in &self.console {
+            println!("    guest: {line}");
+        }
+        assert_eq!(self.reports, [Report::Running, Report::Stopped { reason }]);
+        assert_eq!(self.status, Some(0));
+        self
+    }
+
+    /// Checks that the guest wrote a line.
+    pub fn said(&self, wanted: &str) {
+        assert!(self.console.iter().any(|line| line == wanted), "no line {wanted:?} in {:#?}", self.console);
+    }
+
+    /// Checks that the VM never ran; returns why.
+    pub fn failed(self, wanted_step: &str) -> String {
+        assert_eq!(self.status, Some(2));
+        match self.reports.as_slice() {
+            [Report::Failed { step, message }] if step == wanted_step => message.clone(),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+/// All of a file.
+pub fn contents(file: &File) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let mut file = file.try_clone().unwrap();
+    file.rewind().unwrap();
+    file.read_to_end(&mut bytes).unwrap();
+    bytes
+}
+
+/// Resident memory of a process in KiB that is not the guest's, from its mappings: (guest, rest).
+pub fn resident(process: u32, memory_mib: u32) -> (u64, u64) {
+    let maps = std::fs::read_to_string(format!("/proc/{process}/smaps")).unwrap();
+    let (mut guest, mut rest, mut is_guest) = (0, 0, false);
+    for line in maps.lines() {
+        if let Some(value) = line.strip_prefix("Rss:") {
+            let kib: u64 = value.trim().trim_end_matches(" kB").parse().unwrap();
+            *if is_guest { &mut guest } else { &mut rest } += kib;
+        } else if let Some((start, end)) = line.split(' ').next().and_then(|range| range.split_once('-'))
+            && let (Ok(start), Ok(end)) = (u64::from_str_radix(start, 16), u64::from_str_radix(end, 16))
+        {
+            is_guest = end - start == u64::from(memory_mib) << 20;
+        }
+    }
+    (guest, rest)
+}
