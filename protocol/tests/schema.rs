@@ -3,6 +3,8 @@
 //! When this fails, a message has changed. Raise `moat_protocol::VERSION` and run the test once with
 //! `MOAT_NEW_SCHEMA=1`: it writes the new version's file and never touches one that exists.
 
+#![allow(clippy::unwrap_used)] // helpers of tests are tests
+
 use std::collections::HashSet;
 use std::fmt::Write as _;
 use std::path::Path;

@@ -1,0 +1,109 @@
+//! From the kernel's first instruction in user space to the greeting. Every file access here is paid by every
+//! container, so there is none that is not needed.
+
+mod disks;
+mod mounts;
+mod overlay;
+
+use std::fs::File;
+use std::io::Read;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+use std::time::Instant;
+
+use moat_protocol::{BootPhase, CONTROL_PORT, GuestMessage, LAST_WORDS, frame};
+
+pub use disks::{mount_image, mount_layer, settle};
+pub use mounts::mount_own;
+pub use overlay::mount_overlay;
+
+use crate::dial::Dial;
+use crate::kmsg;
+use crate::sys::poll::{self, Interest};
+
+/// Where things are in the agent's own file system, a small tmpfs that the container never sees.
+pub mod place {
+    /// The image, read-only.
+    pub const IMAGE: &str = "/image";
+    /// The writable disk.
+    pub const LAYER: &str = "/layer";
+    /// The two joined: the container's root.
+    pub const ROOT: &str = "/root";
+    /// The files that are mounted over the container's /etc/hosts and its like.
+    pub const ETC: &str = "/etc";
+    /// The control groups.
+    pub const CGROUP: &str = "/cgroup";
+}
+
+/// Where the boot stopped, and why.
+#[derive(Debug, thiserror::Error)]
+#[error("{message}")]
+pub struct BootError {
+    /// The phase.
+    pub phase: BootPhase,
+    /// What was asked and what was wrong.
+    pub message: String,
+}
+
+/// Boots up to the greeting and returns the control connection.
+///
+/// # Errors
+/// When a phase fails. The host has been told unless it could not be reached.
+pub fn run(dialer: &dyn Dial) -> Result<OwnedFd, BootError> {
+    let mounted = mount_all();
+    let dialed = dialer.dial(CONTROL_PORT).map_err(|error| BootError {
+        phase: BootPhase::Dial,
+        message: format!("cannot reach the host on port {CONTROL_PORT}: {error}"),
+    });
+    match (mounted, dialed) {
+        (Ok(()), Ok(control)) => greet(control),
+        (Err(error), Ok(control)) => {
+            say_goodbye(control, &error);
+            Err(error)
+        }
+        (Err(error), Err(_)) | (Ok(()), Err(error)) => Err(error),
+    }
+}
+
+fn mount_all() -> Result<(), BootError> {
+    let at = |phase| move |message| BootError { phase, message };
+    mount_own().map_err(at(BootPhase::Mounts))?;
+    kmsg::open();
+    mount_image(Path::new("/dev/vda"), Path::new(place::IMAGE)).map_err(at(BootPhase::Disks))?;
+    mount_layer(Path::new("/dev/vdb"), Path::new(place::LAYER)).map_err(at(BootPhase::Disks))?;
+    mount_overlay(Path::new(place::IMAGE), Path::new(place::LAYER), Path::new(place::ROOT))
+        .map_err(at(BootPhase::Overlay))
+}
+
+fn greet(control: OwnedFd) -> Result<OwnedFd, BootError> {
+    let mut control = File::from(control);
+    frame::write(&mut control, &GuestMessage::Hello).map_err(|error| BootError {
+        phase: BootPhase::Dial,
+        message: format!("cannot greet the host: {error}"),
+    })?;
+    Ok(control.into())
+}
+
+/// Tells the host what was wrong, and gives it time to read that: power is off right after.
+fn say_goodbye(control: OwnedFd, error: &BootError) {
+    let mut control = File::from(control);
+    let message = GuestMessage::BootFailed { phase: error.phase, message: error.message.clone() };
+    if let Err(error) = frame::write(&mut control, &message) {
+        kmsg::log(format_args!("cannot tell the host: {error}"));
+        return;
+    }
+    let deadline = Instant::now() + LAST_WORDS;
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let mut interests = [Interest::new(control.as_fd(), poll::IN)];
+        let waited = poll::wait(&mut interests, Some(left));
+        match (waited, interests[0].found()) {
+            (Err(_), _) => return,
+            (Ok(()), 0) if left.is_zero() => return,
+            (Ok(()), 0) => {}
+            // Whatever the host still says is of no use; it closing the connection is what counts.
+            (Ok(()), _) if matches!(control.read(&mut [0; 64]), Ok(0) | Err(_)) => return,
+            (Ok(()), _) => {}
+        }
+    }
+}

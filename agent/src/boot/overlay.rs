@@ -1,0 +1,57 @@
+//! The overlay of the writable layer on the image.
+
+use std::fs;
+use std::io::ErrorKind;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+use std::path::Path;
+
+use nix::mount::{MsFlags, mount};
+
+/// Options besides the directories; all are named so that a kernel's built-in defaults do not matter.
+/// - `xino=on`: one device number for the whole tree, and inode numbers that survive a copy-up, as in a plain file
+///   system; both disks have numbers to spare.
+/// - `metacopy=off`, `redirect_dir=off`: the layer alone says what has changed, file by file; nothing in it points
+///   into an image by path. Renaming a directory of the image copies it, as under Docker.
+/// - `index=off`: no file handles of the image's inodes are stored in the layer; a rebuilt image disk may number
+///   them differently.
+///
+/// Not `volatile`: what a container wrote must survive a host that dies.
+const OPTIONS: &str = "xino=on,metacopy=off,redirect_dir=off,index=off";
+
+/// Joins the `image` and the `layer`'s directories `upper` and `work` at `root`.
+///
+/// # Errors
+/// In words.
+pub fn mount_overlay(image: &Path, layer: &Path, root: &Path) -> Result<(), String> {
+    let (upper, work) = (layer.join("upper"), layer.join("work"));
+    if create(&upper)? {
+        like_the_image(image, &upper).map_err(|error| {
+            format!("cannot give the writable layer the image's root permissions: {error}")
+        })?;
+    }
+    create(&work)?;
+    let options = format!(
+        "lowerdir={},upperdir={},workdir={},{OPTIONS}",
+        image.display(),
+        upper.display(),
+        work.display()
+    );
+    mount(Some("overlay"), root, Some("overlay"), MsFlags::empty(), Some(options.as_str()))
+        .map_err(|error| format!("cannot join the image and the writable layer: {error}"))
+}
+
+/// Creates a directory and says whether it is new.
+fn create(directory: &Path) -> Result<bool, String> {
+    match fs::create_dir(directory) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(false),
+        Err(error) => Err(format!("cannot create {}: {error}", directory.display())),
+    }
+}
+
+/// The root of an overlay is the upper one's, so that has to start out with the image's owner and mode.
+fn like_the_image(image: &Path, upper: &Path) -> std::io::Result<()> {
+    let metadata = fs::metadata(image)?;
+    chown(upper, Some(metadata.uid()), Some(metadata.gid()))?;
+    fs::set_permissions(upper, fs::Permissions::from_mode(metadata.mode() & 0o7777))
+}

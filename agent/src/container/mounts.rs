@@ -1,0 +1,136 @@
+//! The container's mounts: file systems, files over files, hidden and read-only paths.
+
+use std::ffi::CString;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+
+use moat_protocol::guest::Mount;
+use nix::errno::Errno;
+use nix::fcntl::OFlag;
+use nix::sys::stat::{SFlag, fstat};
+
+use super::Failure;
+use super::devices::{self, Devices};
+use super::failure::{Context, reason};
+use super::options;
+use super::root::{Root, Wanted, file_type};
+use crate::sys::mount::{NewFilesystem, attach, attr, clone_tree, set_attributes};
+
+/// The file systems that a container can ask for. All of them are made of the guest's memory: none has a source.
+const KINDS: [&str; 6] = ["proc", "sysfs", "devpts", "mqueue", "cgroup2", "tmpfs"];
+
+/// Mounts everything that the specification asks for, in order, and returns the devices of /dev.
+pub fn mount_all(root: &Root, mounts: &[Mount]) -> Result<Option<Devices>, Failure> {
+    let mut found = None;
+    for mount in mounts {
+        let made = mount_one(root, mount)?;
+        // Filled at once: what is mounted next may well be below it.
+        if mount.kind == "tmpfs" && Path::new(&mount.destination) == Path::new("/dev") {
+            found = Some(devices::populate(made).context("cannot fill /dev")?);
+        }
+    }
+    Ok(found)
+}
+
+fn mount_one(root: &Root, mount: &Mount) -> Result<OwnedFd, Failure> {
+    let Mount { destination, kind, source, options } = mount;
+    let failed =
+        |why: &dyn std::fmt::Display| Failure::setup(format!("cannot mount {kind} at {destination}: {why}"));
+    if !KINDS.contains(&kind.as_str()) {
+        return Err(failed(&format_args!("the file system must be one of {}", KINDS.join(", "))));
+    }
+    if !destination.starts_with('/') {
+        return Err(failed(&"the destination must be an absolute path"));
+    }
+    let options = options::parse(options).map_err(|error| failed(&error))?;
+    let made = make(kind, source.as_deref(), &options).map_err(|why| failed(&why))?;
+    let target = mount_point(root, mount).map_err(|why| failed(&why))?;
+    attach(made.as_fd(), target.as_fd()).map_err(|error| failed(&reason(error)))?;
+    Ok(made)
+}
+
+/// Makes a file system that is not attached anywhere yet.
+fn make(kind: &str, source: Option<&str>, options: &options::Options) -> Result<OwnedFd, String> {
+    let kind = CString::new(kind).map_err(|_| "a zero byte in the type".to_owned())?;
+    let filesystem = NewFilesystem::open(&kind).map_err(reason)?;
+    // The reason that the file system itself gives says more than the number.
+    let why = |error| filesystem.complaint().unwrap_or_else(|| reason(error));
+    if let Some(source) = source {
+        let source = CString::new(source).map_err(|_| "a zero byte in the source".to_owned())?;
+        filesystem.set(c"source", Some(&source)).map_err(why)?;
+    }
+    for (key, value) in &options.filesystem {
+        filesystem.set(key, value.as_deref()).map_err(why)?;
+    }
+    filesystem.mount(options.attributes).map_err(why)
+}
+
+/// Opens the directory to mount on. Nobody expects /proc or /sys elsewhere than they say, and what the container
+/// trusts in them must not lie where a link of the image put it.
+fn mount_point(root: &Root, mount: &Mount) -> Result<OwnedFd, String> {
+    let path = Path::new(&mount.destination);
+    if matches!(mount.kind.as_str(), "proc" | "sysfs") {
+        match root.look_up(path, OFlag::O_PATH | OFlag::O_NOFOLLOW) {
+            Ok(found) if file_type(&fstat(&found).map_err(reason)?) != SFlag::S_IFDIR => {
+                return Err("the image has something else than a directory there".to_owned());
+            }
+            _ => {}
+        }
+    }
+    root.ensure(path, Wanted::Directory).map_err(reason)
+}
+
+/// Mounts a file, prepared by [`clone_tree`], over the one at `path`.
+pub fn mount_file(root: &Root, path: &str, file: &OwnedFd, read_only: bool) -> Result<(), Failure> {
+    let mounted = root.ensure(Path::new(path), Wanted::File).and_then(|target| {
+        if read_only {
+            set_attributes(file.as_fd(), attr::RDONLY)?;
+        }
+        attach(file.as_fd(), target.as_fd())
+    });
+    mounted.context(&format!("cannot mount a file at {path}"))
+}
+
+/// Hides paths: a file behind /dev/null, a directory behind an empty one.
+pub fn mask(root: &Root, paths: &[String], devices: Option<&Devices>) -> Result<(), Failure> {
+    for path in paths {
+        hide(root, path, devices).context(&format!("cannot hide {path}"))?;
+    }
+    Ok(())
+}
+
+fn hide(root: &Root, path: &str, devices: Option<&Devices>) -> nix::Result<()> {
+    let Some(target) = existing(root, path)? else { return Ok(()) };
+    let cover = if file_type(&fstat(&target)?) == SFlag::S_IFDIR {
+        let empty = NewFilesystem::open(c"tmpfs")?;
+        empty.set(c"size", Some(c"0"))?;
+        empty.mount(attr::RDONLY | attr::NOSUID | attr::NODEV | attr::NOEXEC)?
+    } else {
+        // It is the device that was made here, not whatever the image calls /dev/null.
+        devices.ok_or(Errno::ENODEV)?.clone_null()?
+    };
+    attach(cover.as_fd(), target.as_fd())
+}
+
+/// Makes paths read-only.
+pub fn protect(root: &Root, paths: &[String]) -> Result<(), Failure> {
+    for path in paths {
+        let protected = existing(root, path).and_then(|target| {
+            let Some(target) = target else { return Ok(()) };
+            let copy = clone_tree(&target, c"")?;
+            set_attributes(copy.as_fd(), attr::RDONLY)?;
+            attach(copy.as_fd(), target.as_fd())
+        });
+        protected.context(&format!("cannot make {path} read-only"))?;
+    }
+    Ok(())
+}
+
+/// What is at `path`, or nothing: a kernel without some feature has no file for it either.
+fn existing(root: &Root, path: &str) -> nix::Result<Option<OwnedFd>> {
+    match root.look_up(Path::new(path), OFlag::O_PATH) {
+        Ok(found) => Ok(Some(found)),
+        Err(Errno::ENOENT | Errno::ENOTDIR) => Ok(None),
+        Err(error) => Err(error),
+    }
+}

@@ -1,0 +1,232 @@
+//! Paths inside the container's root. The image decides what they mean: every component may be a symbolic link.
+//!
+//! None of the functions ever leaves the root, and none follows a link of /proc that stands for an open file
+//! (CVE-2024-21626 was a working directory of `/proc/self/fd/7`).
+
+use std::collections::VecDeque;
+use std::ffi::{OsStr, OsString};
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Component, Path};
+
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, OpenHow, ResolveFlag, open, openat, openat2, readlinkat};
+use nix::sys::stat::{FileStat, Mode, SFlag, fstat, mkdirat};
+
+/// As many links in one path as the kernel itself follows.
+const MOST_LINKS: usize = 40;
+
+/// A root directory.
+pub struct Root(OwnedFd);
+
+/// What is wanted at the end of a path that may not exist yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wanted {
+    /// A directory.
+    Directory,
+    /// Something that is not a directory; an empty file is created.
+    File,
+}
+
+impl Root {
+    /// Takes a directory as root.
+    ///
+    /// # Errors
+    /// Those of open(2).
+    pub fn open(path: &Path) -> nix::Result<Self> {
+        open(path, OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty()).map(Self)
+    }
+
+    /// Opens what is at `path`. With `O_PATH` nothing is opened really, so that neither a fifo nor a device can do
+    /// harm.
+    ///
+    /// # Errors
+    /// Those of openat2(2).
+    pub fn look_up(&self, path: &Path, flags: OFlag) -> nix::Result<OwnedFd> {
+        let resolve = ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_MAGICLINKS;
+        openat2(&self.0, path, OpenHow::new().flags(flags | OFlag::O_CLOEXEC).resolve(resolve))
+    }
+
+    /// Opens what is at `path` with `O_PATH`, and creates it and the directories above it where they are missing.
+    /// A link that points to nothing is followed: what it points to is created, inside the root.
+    ///
+    /// # Errors
+    /// ENOTDIR or EISDIR when something else than what is wanted is in the way.
+    pub fn ensure(&self, path: &Path, wanted: Wanted) -> nix::Result<OwnedFd> {
+        match self.look_up(path, OFlag::O_PATH) {
+            Ok(found) => fits(&found, wanted).map(|()| found),
+            Err(Errno::ENOENT) => self.create(path, wanted),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Goes down one component at a time, holding every directory on the way, so that `..` needs no look-up.
+    fn create(&self, path: &Path, wanted: Wanted) -> nix::Result<OwnedFd> {
+        let mut left = VecDeque::new();
+        push_front(&mut left, path);
+        let mut way: Vec<OwnedFd> = Vec::new();
+        let mut links = 0;
+        while let Some(name) = left.pop_front() {
+            if name == ".." {
+                way.pop();
+                continue;
+            }
+            let here = way.last().unwrap_or(&self.0).as_fd();
+            let last = left.is_empty();
+            let found = match open_name(here, &name) {
+                Err(Errno::ENOENT) => {
+                    create_name(here, &name, if last { wanted } else { Wanted::Directory })?
+                }
+                other => other?,
+            };
+            if file_type(&fstat(&found)?) != SFlag::S_IFLNK {
+                fits(&found, if last { wanted } else { Wanted::Directory })?;
+                way.push(found);
+                continue;
+            }
+            links += 1;
+            if links > MOST_LINKS {
+                return Err(Errno::ELOOP);
+            }
+            let target = readlinkat(here, name.as_os_str())?;
+            if target.as_bytes().starts_with(b"/") {
+                way.clear();
+            }
+            push_front(&mut left, Path::new(&target));
+        }
+        let found = match way.pop() {
+            Some(found) => found,
+            None => self.look_up(Path::new("/"), OFlag::O_PATH)?,
+        };
+        fits(&found, wanted).map(|()| found)
+    }
+}
+
+fn push_front(left: &mut VecDeque<OsString>, path: &Path) {
+    for component in path.components().rev() {
+        match component {
+            Component::Normal(name) => left.push_front(name.to_owned()),
+            Component::ParentDir => left.push_front("..".into()),
+            Component::RootDir | Component::CurDir | Component::Prefix(_) => {}
+        }
+    }
+}
+
+fn open_name(directory: BorrowedFd<'_>, name: &OsStr) -> nix::Result<OwnedFd> {
+    openat(directory, name, OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC, Mode::empty())
+}
+
+fn create_name(directory: BorrowedFd<'_>, name: &OsStr, wanted: Wanted) -> nix::Result<OwnedFd> {
+    match wanted {
+        Wanted::Directory => mkdirat(directory, name, Mode::from_bits_retain(0o755))?,
+        Wanted::File => {
+            let flags = OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_CLOEXEC;
+            openat(directory, name, flags, Mode::from_bits_retain(0o644)).map(drop)?;
+        }
+    }
+    open_name(directory, name)
+}
+
+fn fits(found: &OwnedFd, wanted: Wanted) -> nix::Result<()> {
+    match (file_type(&fstat(found)?) == SFlag::S_IFDIR, wanted) {
+        (false, Wanted::Directory) => Err(Errno::ENOTDIR),
+        (true, Wanted::File) => Err(Errno::EISDIR),
+        _ => Ok(()),
+    }
+}
+
+/// The type of a file.
+pub fn file_type(stat: &FileStat) -> SFlag {
+    SFlag::from_bits_truncate(stat.st_mode & SFlag::S_IFMT.bits())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
+    /// A root inside a directory whose other content must never be touched.
+    fn root() -> (tempfile::TempDir, Root) {
+        let outside = tempfile::tempdir().unwrap();
+        fs::create_dir(outside.path().join("root")).unwrap();
+        fs::write(outside.path().join("secret"), "").unwrap();
+        let root = Root::open(&outside.path().join("root")).unwrap();
+        (outside, root)
+    }
+
+    fn outside_is_untouched(outside: &tempfile::TempDir) {
+        let mut names: Vec<_> =
+            fs::read_dir(outside.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
+        names.sort();
+        assert_eq!(names, ["root", "secret"]);
+    }
+
+    fn inode(fd: impl std::os::fd::AsFd) -> u64 {
+        fstat(fd).unwrap().st_ino
+    }
+
+    fn inode_of(path: &Path) -> u64 {
+        inode(open(path, OFlag::O_PATH, Mode::empty()).unwrap())
+    }
+
+    #[test]
+    fn missing_directories_and_files_are_created() {
+        let (outside, root) = root();
+        root.ensure(Path::new("/a/b/c"), Wanted::Directory).unwrap();
+        root.ensure(Path::new("/a/b/f"), Wanted::File).unwrap();
+        assert!(outside.path().join("root/a/b/c").is_dir());
+        assert!(outside.path().join("root/a/b/f").is_file());
+        assert_eq!(inode(root.ensure(Path::new("/"), Wanted::Directory).unwrap()), inode(&root.0));
+    }
+
+    #[test]
+    fn links_stay_inside_the_root() {
+        for target in ["../../../..", "/../..", "../../../../secret/x", "/secret", "..", "./../../."] {
+            let (outside, root) = root();
+            symlink(target, outside.path().join("root/link")).unwrap();
+            let found = root.ensure(Path::new("/link/made"), Wanted::Directory).unwrap();
+            let inside = ["root/made", "root/secret/made", "root/secret/x/made"]
+                .map(|path| outside.path().join(path))
+                .into_iter()
+                .find(|path| path.is_dir());
+            assert_eq!(inode(found), inode_of(&inside.unwrap()), "{target}");
+            outside_is_untouched(&outside);
+        }
+    }
+
+    #[test]
+    fn a_link_to_nothing_is_followed_and_filled() {
+        let (outside, root) = root();
+        fs::create_dir(outside.path().join("root/etc")).unwrap();
+        symlink("../run/systemd/resolve/stub.conf", outside.path().join("root/etc/resolv.conf")).unwrap();
+        let found = root.ensure(Path::new("/etc/resolv.conf"), Wanted::File).unwrap();
+        assert_eq!(inode(found), inode_of(&outside.path().join("root/run/systemd/resolve/stub.conf")));
+    }
+
+    #[test]
+    fn loops_and_wrong_types_are_errors() {
+        let (outside, root) = root();
+        symlink("b", outside.path().join("root/a")).unwrap();
+        symlink("a", outside.path().join("root/b")).unwrap();
+        fs::write(outside.path().join("root/file"), "").unwrap();
+        let ensure = |path: &str, wanted| root.ensure(Path::new(path), wanted).map(drop);
+        assert_eq!(ensure("/a/x", Wanted::Directory), Err(Errno::ELOOP));
+        assert_eq!(ensure("/file", Wanted::Directory), Err(Errno::ENOTDIR));
+        assert_eq!(ensure("/file/x", Wanted::Directory), Err(Errno::ENOTDIR));
+        assert_eq!(ensure("/", Wanted::File), Err(Errno::EISDIR));
+        assert_eq!(ensure("/new/..", Wanted::File), Err(Errno::EISDIR));
+    }
+
+    #[test]
+    fn links_of_proc_are_not_followed() {
+        let (outside, _) = root();
+        let secret = fs::File::open(outside.path()).unwrap();
+        let machine = Root::open(Path::new("/")).unwrap();
+        let number = std::os::fd::AsRawFd::as_raw_fd(&secret);
+        let path = format!("/proc/self/fd/{number}/made");
+        assert_eq!(machine.look_up(Path::new(&path), OFlag::O_PATH).map(drop), Err(Errno::ELOOP));
+        assert_eq!(machine.ensure(Path::new(&path), Wanted::Directory).map(drop), Err(Errno::ELOOP));
+        outside_is_untouched(&outside);
+    }
+}

@@ -1,0 +1,63 @@
+//! The process's terminal, in the container's own devpts.
+
+use std::ffi::CString;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+
+use moat_protocol::TerminalSize;
+use moat_protocol::guest::ConsoleSize;
+use nix::fcntl::{OFlag, openat};
+use nix::sys::stat::{Mode, SFlag, fstat, major, minor};
+
+use super::Failure;
+use super::devices::Devices;
+use super::failure::Context;
+use super::root::{Root, file_type};
+use super::status::StatusWriter;
+use crate::sys;
+use crate::sys::mount::{attach, clone_tree};
+
+/// The device number of every devpts' ptmx.
+const PTMX: (u64, u64) = (5, 2);
+
+/// Makes a terminal, hands its master to the agent, shows it at /dev/console, and returns the process's side.
+pub fn open(
+    root: &Root,
+    devices: Option<&Devices>,
+    size: Option<ConsoleSize>,
+    status: &StatusWriter,
+) -> Result<OwnedFd, Failure> {
+    let what = "cannot make a terminal";
+    let devices =
+        devices.ok_or_else(|| Failure::setup("a terminal needs a tmpfs at /dev and a devpts at /dev/pts"))?;
+    let pts = root.look_up(Path::new("/dev/pts"), OFlag::O_PATH | OFlag::O_DIRECTORY).context(what)?;
+    let flags = OFlag::O_RDWR | OFlag::O_NOCTTY | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW;
+    let master = openat(&pts, "ptmx", flags, Mode::empty()).context(what)?;
+    let device = fstat(&master).context(what)?;
+    let number = (major(device.st_rdev), minor(device.st_rdev));
+    if file_type(&device) != SFlag::S_IFCHR || number != PTMX {
+        return Err(Failure::setup("a terminal needs a devpts at /dev/pts"));
+    }
+    let terminal = sys::terminal::open_peer(master.as_fd()).context(what)?;
+    if let Some(size) = size.and_then(terminal_size) {
+        sys::terminal::resize(master.as_fd(), size).context(what)?;
+    }
+    let name = sys::terminal::number(master.as_fd()).context(what)?.to_string();
+    let name = CString::new(name).map_err(|_| Failure::setup(what))?;
+    show_as_console(devices, &pts, &name).context("cannot mount the terminal at /dev/console")?;
+    status.terminal(master.as_fd()).context("cannot hand the terminal over")?;
+    Ok(terminal)
+}
+
+/// Neither end is a path: /dev is the tmpfs that was filled here, and the terminal is in the devpts that was opened.
+fn show_as_console(devices: &Devices, pts: &OwnedFd, name: &CString) -> nix::Result<()> {
+    let console = clone_tree(pts, name)?;
+    attach(console.as_fd(), devices.make_console()?.as_fd())
+}
+
+/// A size of zero means that nobody knows it.
+fn terminal_size(size: ConsoleSize) -> Option<TerminalSize> {
+    let rows = u16::try_from(size.height).ok()?;
+    let columns = u16::try_from(size.width).ok()?;
+    (rows > 0 && columns > 0).then_some(TerminalSize { rows, columns })
+}

@@ -1,0 +1,31 @@
+//! The agent's log is the kernel's: it shows on a debug console and in the reason of a panic.
+//!
+//! The kernel limits what is written to /dev/kmsg through one descriptor (ten lines in five seconds unless told
+//! otherwise), and so a peer that provokes messages cannot flood the console.
+
+use std::fmt::Display;
+use std::fs::{File, OpenOptions};
+use std::io::Write;
+use std::sync::OnceLock;
+
+/// The longest line that is logged in bytes; the kernel refuses records over about 1 KB.
+const LONGEST_LINE: usize = 900;
+
+static LOG: OnceLock<File> = OnceLock::new();
+
+/// Opens the log. Before that nothing is logged.
+pub fn open() {
+    if let Ok(file) = OpenOptions::new().write(true).open("/dev/kmsg") {
+        let _ = LOG.set(file);
+    }
+    std::panic::set_hook(Box::new(|panic| log(panic)));
+}
+
+/// Logs a line at the level of an error.
+pub fn log(message: impl Display) {
+    let Some(mut file) = LOG.get() else { return };
+    let mut line = format!("<3>moat-agent: {message}").replace('\n', "; ").into_bytes();
+    line.truncate(LONGEST_LINE);
+    // There is nobody left to tell that the log cannot be written.
+    let _ = file.write_all(&line);
+}

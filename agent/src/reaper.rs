@@ -1,0 +1,51 @@
+//! The one reaper: every process of the guest whose parent is gone becomes the agent's child.
+
+use std::os::fd::{AsFd, BorrowedFd};
+
+use moat_protocol::ExitStatus;
+use nix::errno::Errno;
+use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::unistd::Pid;
+
+use crate::sys;
+
+/// Tells when children end.
+pub struct Reaper(SignalFd);
+
+impl Reaper {
+    /// From now on the end of a child makes [`Self::as_fd`] readable.
+    ///
+    /// # Errors
+    /// Those of signalfd(2).
+    pub fn new() -> nix::Result<Self> {
+        let mut signals = SigSet::empty();
+        signals.add(Signal::SIGCHLD);
+        signals.thread_block()?;
+        SignalFd::with_flags(&signals, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK).map(Self)
+    }
+
+    /// What to wait on.
+    pub fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+
+    /// Reaps every child that has ended and returns how `watched` did, if it is among them.
+    pub fn reap(&self, watched: Option<Pid>) -> Option<ExitStatus> {
+        while let Ok(Some(_)) = self.0.read_signal() {}
+        let mut found = None;
+        // An error means that there is no child at all.
+        while let Ok(Some((pid, status))) = sys::process::reap() {
+            if watched == Some(pid) {
+                found = Some(status);
+            }
+        }
+        found
+    }
+
+    /// Reaps what has ended and says whether no child is left.
+    pub fn is_alone(&self) -> bool {
+        self.reap(None);
+        sys::process::reap() == Err(Errno::ECHILD)
+    }
+}
