@@ -1,0 +1,153 @@
+//! The seccomp filters: compiled once while the process may still allocate as it likes, put on by each thread itself.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::OnceLock;
+
+use seccompiler::{
+    BackendError, BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
+    SeccompRule, TargetArch,
+};
+
+use super::table::{self, Allowed};
+use crate::thread::ThreadKind;
+
+/// With this variable in the environment a debug build lets calls that are not allowed pass, and the kernel's log says
+/// which they were. A release build does not look at it.
+pub const LOG_VARIABLE: &str = "MOAT_VMM_SECCOMP_LOG";
+
+const KINDS: [ThreadKind; 6] = [
+    ThreadKind::Main,
+    ThreadKind::Vcpu,
+    ThreadKind::Block,
+    ThreadKind::Vsock,
+    ThreadKind::Rng,
+    ThreadKind::Balloon,
+];
+
+static PROGRAMS: OnceLock<Vec<(ThreadKind, BpfProgram)>> = OnceLock::new();
+
+/// Compiles all filters. Only the first call counts.
+///
+/// # Errors
+/// When a table asks for what a filter cannot do.
+pub fn compile() -> Result<(), BackendError> {
+    let log = cfg!(debug_assertions) && std::env::var_os(LOG_VARIABLE).is_some();
+    let otherwise = if log { SeccompAction::Log } else { SeccompAction::KillProcess };
+    let programs = KINDS
+        .into_iter()
+        .map(|kind| Ok((kind, program(kind, otherwise.clone())?)))
+        .collect::<Result<_, BackendError>>()?;
+    let _ = PROGRAMS.set(programs);
+    Ok(())
+}
+
+/// Puts the filter of `kind` on the calling thread: a [`crate::thread::Filter`].
+///
+/// # Errors
+/// When the filters were not compiled, or the kernel refuses.
+pub fn apply(kind: ThreadKind) -> io::Result<()> {
+    let programs = PROGRAMS.get().map(Vec::as_slice).unwrap_or_default();
+    let program = programs.iter().find(|(of, _)| *of == kind);
+    let (_, program) = program.ok_or_else(|| io::Error::other("the seccomp filters are not compiled"))?;
+    seccompiler::apply_filter(program).map_err(io::Error::other)
+}
+
+fn program(kind: ThreadKind, otherwise: SeccompAction) -> Result<BpfProgram, BackendError> {
+    let mut rules = BTreeMap::<i64, Vec<SeccompRule>>::new();
+    for allowed in table::of(kind) {
+        // A call without rules is allowed as it is.
+        let of_call = rules.entry(allowed.call).or_default();
+        if !allowed.arguments.is_empty() {
+            of_call.push(rule(allowed)?);
+        }
+    }
+    SeccompFilter::new(rules, otherwise, SeccompAction::Allow, TargetArch::x86_64)?.try_into()
+}
+
+fn rule(allowed: &Allowed) -> Result<SeccompRule, BackendError> {
+    let conditions = allowed.arguments.iter().map(|argument| {
+        let operator = SeccompCmpOp::MaskedEq(argument.mask.into());
+        SeccompCondition::new(argument.index, SeccompCmpArgLen::Dword, operator, argument.value.into())
+    });
+    SeccompRule::new(conditions.collect::<Result<_, _>>()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    /// What no thread may ever do, whatever it is for: these undo the rest of the jail.
+    const NEVER: &[libc::c_long] = &[
+        libc::SYS_open,
+        libc::SYS_openat,
+        libc::SYS_openat2,
+        libc::SYS_execve,
+        libc::SYS_execveat,
+        libc::SYS_clone,
+        libc::SYS_clone3,
+        libc::SYS_fork,
+        libc::SYS_vfork,
+        libc::SYS_ptrace,
+        libc::SYS_process_vm_readv,
+        libc::SYS_process_vm_writev,
+        libc::SYS_socket,
+        libc::SYS_connect,
+        libc::SYS_bind,
+        libc::SYS_mount,
+        libc::SYS_unshare,
+        libc::SYS_setns,
+        libc::SYS_io_uring_setup,
+        libc::SYS_bpf,
+        libc::SYS_userfaultfd,
+        libc::SYS_perf_event_open,
+        libc::SYS_keyctl,
+        libc::SYS_prctl,
+        libc::SYS_memfd_create,
+        libc::SYS_kill,
+    ];
+
+    #[test]
+    fn every_table_compiles() {
+        for kind in KINDS {
+            program(kind, SeccompAction::KillProcess).unwrap();
+        }
+        compile().unwrap();
+        assert_eq!(PROGRAMS.get().unwrap().len(), KINDS.len());
+    }
+
+    #[test]
+    fn a_call_is_free_or_checked_and_has_a_reason() {
+        for kind in KINDS {
+            let mut free = BTreeSet::new();
+            let mut checked = BTreeSet::new();
+            for allowed in table::of(kind) {
+                assert!(!allowed.why.is_empty());
+                let set = if allowed.arguments.is_empty() { &mut free } else { &mut checked };
+                let new = set.insert(allowed.call);
+                assert!(new || !allowed.arguments.is_empty(), "{kind:?} lists {} twice", allowed.call);
+            }
+            // The free entry would win and the check mean nothing.
+            assert!(free.is_disjoint(&checked), "{kind:?}");
+        }
+    }
+
+    #[test]
+    fn nothing_that_undoes_the_jail_is_in_any_table() {
+        for kind in KINDS {
+            for allowed in table::of(kind) {
+                assert!(!NEVER.contains(&allowed.call), "{kind:?} may call {}", allowed.call);
+            }
+        }
+    }
+
+    #[test]
+    fn only_virtual_cpus_have_ioctls() {
+        for kind in KINDS {
+            let ioctls = table::of(kind).filter(|allowed| allowed.call == libc::SYS_ioctl);
+            assert_eq!(ioctls.count(), usize::from(kind == ThreadKind::Vcpu));
+        }
+    }
+}
