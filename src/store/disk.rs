@@ -78,7 +78,7 @@ impl ImageStore {
         let files = layers.map(|layer| layer.map(|layer| layer.file));
         let mut files = files.collect::<Result<Vec<_>, _>>()?;
         let index = moat_rootfs::build_index(&mut files)
-            .map_err(|source| StoreError::Index { image: image.short(), source })?;
+            .map_err(|cause| StoreError::Index { image: image.short(), cause })?;
         staging.file_with(index.bytes())
     }
 }

@@ -1,4 +1,5 @@
-//! What can go wrong in the store and with archives.
+//! What can go wrong in the store and with archives. A message tells its cause itself, so that nothing has to walk a
+//! chain of errors.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -15,12 +16,12 @@ use crate::record::RecordError;
 #[derive(Debug, Error)]
 pub enum StoreError {
     /// A file of the store cannot be read or written.
-    #[error("{}: {source}{}", path.display(), advice(source, path))]
+    #[error("{}: {cause}{}", path.display(), advice(cause, path))]
     Io {
         /// Which file.
         path: PathBuf,
         /// What happened.
-        source: io::Error,
+        cause: io::Error,
     },
     /// A lock or record of the store cannot be used.
     #[error(transparent)]
@@ -71,12 +72,12 @@ pub enum StoreError {
     #[error(transparent)]
     Load(#[from] LoadError),
     /// An image's layers cannot be made into a disk.
-    #[error("the layers of image {image} cannot be made into a disk: {source}")]
+    #[error("the layers of image {image} cannot be made into a disk: {cause}")]
     Index {
         /// The image's short id.
         image: String,
         /// What is wrong with them.
-        source: moat_rootfs::Error,
+        cause: moat_rootfs::Error,
     },
 }
 
@@ -84,20 +85,18 @@ impl StoreError {
     /// For `map_err`: an error about the file at `path`.
     pub(super) fn io(path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_owned();
-        move |source| Self::Io { path, source }
+        move |cause| Self::Io { path, cause }
     }
 }
 
 /// What to do about an error that people can do something about.
 fn advice(error: &io::Error, path: &Path) -> String {
-    let out_of_space =
-        [Errno::ENOSPC, Errno::EDQUOT].iter().any(|&errno| error.raw_os_error() == Some(errno as i32));
-    if out_of_space {
-        let place = path.parent().unwrap_or(path).display();
-        format!("; free space there (`df -h {place}`) or choose another place with --root; nothing was kept")
-    } else {
-        String::new()
+    if ![Errno::ENOSPC, Errno::EDQUOT].iter().any(|&errno| error.raw_os_error() == Some(errno as i32)) {
+        return String::new();
     }
+    // Staged files are gone when this is read.
+    let place = path.ancestors().skip(1).find(|place| place.exists()).unwrap_or(path).display();
+    format!("; free space there (`df -h {place}`) or choose another place with --root; nothing was kept")
 }
 
 /// What can be wrong with an archive. `member` is a name in the archive; `what` says which part of which image.
@@ -202,12 +201,12 @@ pub enum LoadError {
         got: String,
     },
     /// A malformed digest.
-    #[error("{what}: {source}")]
+    #[error("{what}: {cause}")]
     Digest {
         /// What has it.
         what: String,
         /// What is wrong.
-        source: DigestError,
+        cause: DigestError,
     },
     /// A layer whose compression is broken or unknown.
     #[error("{what}: {reason}")]
@@ -239,12 +238,12 @@ pub enum LoadError {
         offered: Vec<String>,
     },
     /// A malformed name.
-    #[error("{what}: {source}")]
+    #[error("{what}: {cause}")]
     Reference {
         /// Where it stands.
         what: String,
         /// What is wrong with it.
-        source: ReferenceError,
+        cause: ReferenceError,
     },
 }
 
@@ -263,11 +262,13 @@ impl LoadError {
     }
 }
 
-/// The beginning of `text`, for messages: what is hostile may be long.
+/// The beginning of `text`, for messages: what is hostile may be long, and may want to move the cursor.
 pub(super) fn shorten(text: &str) -> String {
-    const MOST: usize = 100;
-    match text.char_indices().nth(MOST) {
-        Some((end, _)) => format!("{}...", &text[..end]),
-        None => text.to_owned(),
+    const MOST: usize = 200;
+    let visible = |c: char| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c };
+    let mut short: String = text.chars().take(MOST).map(visible).collect();
+    if text.chars().nth(MOST).is_some() {
+        short.push_str("...");
     }
+    short
 }

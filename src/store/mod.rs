@@ -12,7 +12,7 @@
 //! A layer's digest is its diff_id, so the config says how to verify every byte of an image. New blobs are written in a
 //! staging directory, synced, renamed into place and only then named in `index.json`; blobs are removed only after
 //! nothing in `index.json` leads to them. A process that is killed at any point thus leaves a consistent store, and
-//! what it left in its staging directory is removed when the store is opened next.
+//! what it left is removed when the store is opened next: its staging directory tells that there is something.
 
 mod digest;
 mod disk;
@@ -70,8 +70,11 @@ impl ImageStore {
         let staged = fs::read_dir(&staging).map_err(StoreError::io(&staging))?.next().is_some();
         if staged || store.layout.needs_sweep() {
             let _lock = store.lock()?;
-            staging::sweep(&staging)?;
             store.layout.sweep()?;
+            if staging::sweep(&staging)? {
+                // Whoever left it may have moved some blobs in before it was killed.
+                store.collect_garbage(&store.layout.read_index()?)?;
+            }
         }
         Ok(store)
     }

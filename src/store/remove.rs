@@ -97,9 +97,14 @@ impl ImageStore {
         Some(self.apply(&entries).map(|_| vec![Removed::Untagged(reference)]))
     }
 
-    /// Writes the index and removes the blobs that nothing in it leads to. The caller holds the lock.
+    /// Writes `index.json` and removes what nothing in it leads to. The caller holds the lock.
     fn apply(&self, entries: &[Entry]) -> Result<Vec<Digest>, StoreError> {
         self.layout.write_index(entries)?;
+        self.collect_garbage(entries)
+    }
+
+    /// Removes the blobs and indexes that nothing in `entries` leads to, and says which blobs. The caller holds the lock.
+    pub(super) fn collect_garbage(&self, entries: &[Entry]) -> Result<Vec<Digest>, StoreError> {
         let images = self.images(entries);
         if entries.iter().any(|entry| images.iter().all(|image| image.manifest != entry.manifest)) {
             // Nobody can say what a damaged image leads to.

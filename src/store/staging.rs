@@ -67,17 +67,19 @@ impl Drop for Staging {
     }
 }
 
-/// Removes what dead processes left in `parent`. The caller holds the store's lock.
-pub(super) fn sweep(parent: &Path) -> Result<(), StoreError> {
+/// Removes what dead processes left in `parent`, and says whether there was something. The caller holds the store's lock.
+pub(super) fn sweep(parent: &Path) -> Result<bool, StoreError> {
+    let mut any = false;
     for entry in fs::read_dir(parent).map_err(StoreError::io(parent))? {
         let path = entry.map_err(StoreError::io(parent))?.path();
         let dead = match try_lock(&path) {
             Ok(lock) => lock.is_some(),
             // Its owner finished just now.
-            Err(StoreError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => false,
+            Err(StoreError::Io { cause, .. }) if cause.kind() == io::ErrorKind::NotFound => false,
             Err(e) => return Err(e),
         };
         if dead {
+            any = true;
             tracing::info!(path = %path.display(), "removing what an interrupted command left");
             match fs::remove_dir_all(&path) {
                 Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(StoreError::io(&path)(e)),
@@ -85,7 +87,7 @@ pub(super) fn sweep(parent: &Path) -> Result<(), StoreError> {
             }
         }
     }
-    Ok(())
+    Ok(any)
 }
 
 fn try_lock(path: &Path) -> Result<Option<Flock<File>>, StoreError> {
@@ -184,7 +186,8 @@ mod tests {
         let dead = parent.path().join("dead");
         fs::create_dir(&dead).unwrap();
         fs::write(dead.join("0"), "content").unwrap();
-        sweep(parent.path()).unwrap();
+        assert!(sweep(parent.path()).unwrap());
+        assert!(!sweep(parent.path()).unwrap());
         assert!(living.path.join("0").exists());
         assert!(!dead.exists());
         drop(living);

@@ -26,7 +26,7 @@ struct Entry {
 pub(super) fn images(members: &Members) -> Result<Vec<Plan>, StoreError> {
     let text = members.document(MANIFEST, MANIFEST)?;
     let entries: Vec<Entry> = serde_json::from_slice(&text)
-        .map_err(|e| LoadError::Document { what: MANIFEST.to_owned(), reason: e.to_string() })?;
+        .map_err(|e| LoadError::Document { what: MANIFEST.to_owned(), reason: shorten(&e.to_string()) })?;
     if entries.is_empty() {
         return Err(LoadError::NoImages(MANIFEST).into());
     }
@@ -44,7 +44,7 @@ fn image(members: &Members, number: usize, entry: Entry) -> Result<Plan, StoreEr
     };
     let references = tags.iter().map(|tag| {
         let reference = tag.parse::<Reference>();
-        reference.map_err(|source| LoadError::Reference { what: format!("{label}, a name of it"), source })
+        reference.map_err(|cause| LoadError::Reference { what: format!("{label}, a name of it"), cause })
     });
     let references = references.collect::<Result<_, _>>()?;
     let layers = entry.layers.unwrap_or_default().into_iter();

@@ -108,7 +108,7 @@ fn name(descriptor: &Descriptor) -> Result<Option<Reference>, LoadError> {
     });
     let Some(named) = named else { return Ok(None) };
     let what = format!("a name in {INDEX}");
-    named.parse().map(Some).map_err(|source| LoadError::Reference { what, source })
+    named.parse().map(Some).map_err(|cause| LoadError::Reference { what, cause })
 }
 
 /// The manifest for this machine in an index of several.
@@ -162,7 +162,7 @@ fn unknown_type(what: &str, media_type: &MediaType) -> LoadError {
 /// The member that holds a descriptor's blob.
 fn blob_name(descriptor: &Descriptor, what: &str) -> Result<String, LoadError> {
     let digest: Result<Digest, _> = descriptor.digest().as_ref().parse();
-    let digest = digest.map_err(|source| LoadError::Digest { what: what.to_owned(), source })?;
+    let digest = digest.map_err(|cause| LoadError::Digest { what: what.to_owned(), cause })?;
     Ok(format!("blobs/sha256/{}", digest.hex()))
 }
 
@@ -183,5 +183,5 @@ fn blob_document(members: &Members, descriptor: &Descriptor, what: &str) -> Resu
 
 fn parse<T: DeserializeOwned>(text: &[u8], what: &str) -> Result<T, LoadError> {
     serde_json::from_slice(text)
-        .map_err(|e| LoadError::Document { what: what.to_owned(), reason: e.to_string() })
+        .map_err(|e| LoadError::Document { what: what.to_owned(), reason: shorten(&e.to_string()) })
 }

@@ -59,7 +59,7 @@ impl Plan {
         let staged = staged(members, config, &what)?;
         let document = |reason: String| LoadError::Document { what: what.clone(), reason };
         let parsed: ImageConfiguration =
-            serde_json::from_slice(&text).map_err(|e| document(e.to_string()))?;
+            serde_json::from_slice(&text).map_err(|e| document(shorten(&e.to_string())))?;
         let rootfs = parsed.rootfs();
         if rootfs.typ() != "layers" {
             let kind = shorten(rootfs.typ());
@@ -92,7 +92,7 @@ fn check_layer(
     diff_id: &str,
 ) -> Result<StagedBlob, LoadError> {
     let expected: Digest =
-        diff_id.parse().map_err(|source| LoadError::Digest { what: format!("{what}, diff_id"), source })?;
+        diff_id.parse().map_err(|cause| LoadError::Digest { what: format!("{what}, diff_id"), cause })?;
     let member = members.file(&layer.member, what)?;
     if let Some(size) = layer.size.filter(|&size| size != member.size) {
         let (expected, got) = (format!("of {size} bytes"), format!("{}", member.size));

@@ -370,6 +370,34 @@ fn a_damaged_image_harms_no_other_and_can_be_removed() {
 }
 
 #[test]
+fn what_a_killed_load_left_is_removed_when_the_store_is_opened() {
+    let fixture = Fixture::new();
+    fixture.load(&docker(&["app"], &[&layer("a")])).unwrap();
+    let before = fixture.files();
+    let staging = fixture.store.staging().join("0123456789abcdef");
+    fs::create_dir(&staging).unwrap();
+    fs::write(staging.join("0"), "half a layer").unwrap();
+    fs::write(fixture.store.layout.blob(&Digest::of(b"moved in already")), "moved in already").unwrap();
+    fs::write(fixture.directory.path().join("images/index.1.tmp"), "{").unwrap();
+    let store = ImageStore::open(&Root::open(fixture.directory.path()).unwrap()).unwrap();
+    assert_eq!(fixture.files(), before);
+    store.disk(&store.resolve("app").unwrap()).unwrap();
+}
+
+#[test]
+fn a_lost_index_is_made_again() {
+    let fixture = Fixture::new();
+    fixture.load(&docker(&["app"], &[&layer("a")])).unwrap();
+    let image = fixture.store.resolve("app").unwrap();
+    let first = fixture.store.disk(&image).unwrap().segments[0].length;
+    for index in fs::read_dir(fixture.directory.path().join("indexes")).unwrap() {
+        fs::remove_file(index.unwrap().path()).unwrap();
+    }
+    assert_eq!(fixture.store.disk(&image).unwrap().segments[0].length, first);
+    assert_eq!(fs::read_dir(fixture.directory.path().join("indexes")).unwrap().count(), 1);
+}
+
+#[test]
 fn bad_archives_are_refused_with_the_reason() {
     let fixture = Fixture::new();
     let tar = layer("a");
