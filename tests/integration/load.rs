@@ -1,0 +1,255 @@
+//! Images in and out of the store: what other people's tools make, what is broken, and what interrupts.
+
+use std::collections::BTreeSet;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use serde::Deserialize;
+
+use crate::support::{Answer, Moat, eventually, image_archive, kill_9, names_in};
+
+const FORMATS: [&str; 5] = ["docker", "docker-gz", "oci", "oci-plain", "oci-zstd"];
+
+/// Loads the archive at `path`.
+fn load(moat: &Moat, path: &Path) -> Answer {
+    moat.run(["load", "-i", path.to_str().expect("a UTF-8 path")])
+}
+
+/// Everything below a directory.
+fn tree(directory: &Path) -> BTreeSet<PathBuf> {
+    let mut found = BTreeSet::new();
+    let mut ahead = vec![directory.to_owned()];
+    while let Some(directory) = ahead.pop() {
+        for name in names_in(&directory) {
+            let path = directory.join(name);
+            if path.is_dir() {
+                ahead.push(path.clone());
+            }
+            found.insert(path);
+        }
+    }
+    found
+}
+
+fn blobs(moat: &Moat) -> Vec<String> {
+    names_in(&moat.root().join("images/blobs/sha256"))
+}
+
+#[test]
+fn every_format_gives_the_same_layers() {
+    for image in ["busybox", "nginx"] {
+        let moat = Moat::empty();
+        let mut layers = BTreeSet::new();
+        for format in FORMATS {
+            let answer = load(&moat, &image_archive(image, format)).ok();
+            assert!(answer.ends_with(&format!("Loaded image: localhost/{image}:latest\n")), "{answer}");
+            let name = format!("localhost/{image}");
+            layers.insert(moat.run(["image", "inspect", "-f", "{{json .RootFS.Layers}}", &name]).ok());
+        }
+        assert_eq!(layers.len(), 1, "{image}: {layers:?}");
+    }
+}
+
+#[test]
+fn standard_input_is_as_good_as_a_file() {
+    let moat = Moat::empty();
+    let archive = std::fs::read(image_archive("busybox", "docker-gz")).expect("an archive");
+    let answer = moat.run_with_input(["load"], archive).ok();
+    assert_eq!(answer, "Loaded image: localhost/busybox:latest\n");
+    moat.run(["load"]).code(1).says(&["the archive is empty"]);
+    moat.run(["load", "-i", "/nowhere"]).code(1).says(&["cannot load /nowhere", "No such file"]);
+}
+
+#[test]
+fn other_tools_read_the_store() {
+    let moat = Moat::with(&["busybox", "nginx"]);
+    let layout = moat.root().join("images");
+    let layout = layout.to_str().expect("a UTF-8 path");
+    let run = |program: &str, args: &[&str]| {
+        let output = Command::new(program).args(args).output().expect("the program runs");
+        assert!(output.status.success(), "{program} {args:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).expect("text")
+    };
+    assert_eq!(
+        run("umoci", &["ls", "--layout", layout]),
+        "localhost/busybox:latest\nlocalhost/nginx:latest\n"
+    );
+    let unpacked = moat.root().join("unpacked");
+    let image = format!("{layout}:localhost/busybox:latest");
+    run("umoci", &["unpack", "--image", &image, unpacked.to_str().expect("a UTF-8 path")]);
+    assert!(unpacked.join("rootfs/bin/busybox").exists());
+    // Copying it verifies every digest.
+    let copy = format!("dir:{}", moat.root().join("copy").display());
+    let image = format!("oci:{layout}:localhost/nginx:latest");
+    run("skopeo", &["--insecure-policy", "copy", "-q", &image, &copy]);
+}
+
+#[test]
+fn images_come_and_go_as_dockers_do() {
+    let moat = Moat::with(&["busybox"]);
+    let table = moat.run(["images"]).ok();
+    let id = moat.run(["images", "-q"]).ok().trim().to_owned();
+    let columns: Vec<&str> =
+        table.lines().next().expect("a header").split("  ").filter(|c| !c.is_empty()).collect();
+    assert_eq!(
+        columns.iter().map(|c| c.trim()).collect::<Vec<_>>(),
+        ["REPOSITORY", "TAG", "IMAGE ID", "CREATED", "SIZE"]
+    );
+    assert!(table.lines().nth(1).is_some_and(|line| line.contains(&id) && line.ends_with("MB")), "{table}");
+    let names = moat.run(["images", "--format", "{{.Repository}}:{{.Tag}}", "localhost/*"]).ok();
+    assert_eq!(names, "localhost/busybox:latest\n");
+    moat.run(["images", "--format", "{{.Nope}}"]).code(1).says(&["can't evaluate field Nope"]);
+
+    let full = moat.run(["image", "inspect", "-f", "{{.Id}}", &id]).ok();
+    let inspected: serde_json::Value =
+        serde_json::from_str(&moat.run(["image", "inspect", "localhost/busybox"]).ok()).expect("JSON");
+    assert_eq!(inspected[0]["Id"].as_str(), Some(full.trim()));
+    assert_eq!(inspected[0]["Config"]["Cmd"], serde_json::json!(["sh"]));
+
+    let answer = moat.run(["rmi", &id, "nowhere"]).code(1).says(&["No such image: nowhere:latest"]);
+    assert!(
+        answer.text().starts_with(&format!("Untagged: localhost/busybox:latest\nDeleted: {full}")),
+        "{answer:?}"
+    );
+    assert_eq!(moat.run(["images", "-q"]).ok(), "");
+    assert_eq!(blobs(&moat), [""; 0]);
+    assert_eq!(names_in(&moat.root().join("indexes")), [""; 0]);
+}
+
+#[test]
+fn the_image_of_a_container_stays() {
+    let moat = Moat::with(&["busybox"]);
+    let container = moat.run(["run", "-d", "localhost/busybox", "true"]).ok();
+    let container = container.trim();
+    let words = ["conflict: unable to remove repository reference", "(must force)", &container[..12]];
+    moat.run(["rmi", "localhost/busybox"]).code(1).says(&words);
+    assert_eq!(moat.run(["rmi", "-f", "localhost/busybox"]).ok(), "Untagged: localhost/busybox:latest\n");
+    let id = moat.run(["images", "-q", "--filter", "dangling=true"]).ok();
+    moat.run(["rmi", "-f", id.trim()]).code(1).says(&["cannot be forced", "is being used by"]);
+    moat.run(["rm", "-f", container]).ok();
+    moat.run(["rmi", id.trim()]).ok();
+    assert_eq!(blobs(&moat), [""; 0]);
+}
+
+/// One of `tests/images/bad.py`.
+#[derive(Debug, Deserialize)]
+struct Case {
+    name: String,
+    file: String,
+    wrong: String,
+    expect: String,
+    stage: String,
+}
+
+#[test]
+fn broken_archives_are_refused_and_leave_nothing() {
+    let moat = Moat::empty();
+    let directory = moat.root().join("bad");
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/images/bad.py");
+    let status = Command::new("python3").arg(script).arg(&directory).status().expect("python3 runs");
+    assert!(status.success());
+    let cases = std::fs::read(directory.join("cases.json")).expect("the cases");
+    let cases: Vec<Case> = serde_json::from_slice(&cases).expect("JSON");
+    assert!(cases.len() > 150, "only {} cases", cases.len());
+    // The first command makes the root directory's frame.
+    moat.run(["images"]).ok();
+    let before = tree(moat.root());
+    for Case { name, file, wrong, expect, stage } in cases {
+        let path = directory.join(file);
+        let answer = load(&moat, &path);
+        let what = format!("{name} ({wrong}): {answer:?}");
+        assert!(!answer.stderr.contains("panicked"), "{what}");
+        match (answer.code, expect.as_str(), stage.as_str()) {
+            (0, "error", "load") | (1, "ok", _) => panic!("{what}"),
+            (0, ..) => _ = moat.run(["rmi", &format!("localhost/bad-{name}:latest")]),
+            (1, ..) => assert!(
+                answer.stderr.starts_with(&format!("moat: cannot load {}: ", path.display())),
+                "{what}"
+            ),
+            _ => panic!("{what}"),
+        }
+        // Some of the good ones have another name or none.
+        let rest = moat.run(["images", "-q"]).ok();
+        if !rest.is_empty() {
+            moat.run(["rmi", "-f"].into_iter().chain(rest.lines())).ok();
+        }
+        let mut after = tree(moat.root());
+        after.retain(|path| !path.ends_with("containers.lock"));
+        assert_eq!(after, before, "{what}");
+    }
+    for escaped in ["/tmp/moat-bad-escape", "/moat-bad-escape"] {
+        assert!(!Path::new(escaped).exists(), "{escaped}");
+    }
+}
+
+#[test]
+fn a_killed_load_leaves_nothing_after_the_next_command() {
+    let moat = Moat::with(&["busybox"]);
+    let before = tree(moat.root());
+    let archive = std::fs::read(image_archive("nginx", "oci")).expect("an archive");
+    for part in [1, 2, 3] {
+        let mut child =
+            moat.command(["load"]).stdin(Stdio::piped()).stdout(Stdio::null()).spawn().expect("moat starts");
+        let mut stdin = child.stdin.take().expect("a pipe");
+        stdin.write_all(&archive[..archive.len() / 4 * part]).expect("it reads");
+        // It waits for the rest of the archive now.
+        let staging = moat.root().join("staging");
+        eventually("something to be staged", || !names_in(&staging).is_empty());
+        kill_9(child.id().cast_signed());
+        child.wait().expect("reaped");
+        assert_ne!(names_in(&staging), [""; 0]);
+        moat.run(["images"]).ok();
+        assert_eq!(tree(moat.root()), before);
+    }
+}
+
+#[test]
+fn a_command_beside_a_load_leaves_its_files_alone() {
+    let moat = Moat::empty();
+    let archive = std::fs::read(image_archive("busybox", "docker")).expect("an archive");
+    let mut child =
+        moat.command(["load"]).stdin(Stdio::piped()).stdout(Stdio::null()).spawn().expect("moat starts");
+    let mut stdin = child.stdin.take().expect("a pipe");
+    stdin.write_all(&archive[..archive.len() / 2]).expect("it reads");
+    eventually("something to be staged", || !names_in(&moat.root().join("staging")).is_empty());
+    assert_eq!(moat.run(["images", "-q"]).ok(), "");
+    load(&moat, &image_archive("busybox", "docker")).ok();
+    stdin.write_all(&archive[archive.len() / 2..]).expect("it reads");
+    drop(stdin);
+    assert!(child.wait().expect("reaped").success());
+    assert_eq!(moat.run(["images", "-q"]).ok().lines().count(), 1);
+}
+
+/// A file system of a few megabytes, until dropped.
+struct SmallDisk(PathBuf);
+
+impl SmallDisk {
+    fn mount(at: PathBuf) -> Self {
+        std::fs::create_dir_all(&at).expect("a directory");
+        mount(Some("none"), &at, Some("tmpfs"), MsFlags::empty(), Some("size=32m")).expect("a tmpfs");
+        Self(at)
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _ = umount2(&self.0, MntFlags::MNT_DETACH);
+    }
+}
+
+#[test]
+fn a_full_disk_is_told_and_left_as_it_was() {
+    let moat = Moat::empty();
+    let disk = SmallDisk::mount(moat.root().join("small"));
+    let root = disk.0.to_str().expect("a UTF-8 path");
+    moat.run(["--root", root, "images"]).ok();
+    let before = tree(&disk.0);
+    for format in ["docker", "oci-zstd"] {
+        let archive = image_archive("debian", format);
+        let answer = moat.run(["--root", root, "load", "-i", archive.to_str().expect("a UTF-8 path")]);
+        answer.code(1).says(&["No space left on device", "free space there", "--root", "nothing was kept"]);
+        assert_eq!(tree(&disk.0), before);
+    }
+}
