@@ -1,3 +1,9 @@
 //! `moat`: the command line.
+
 mod cli;
-fn main() {}
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    cli::main()
+}

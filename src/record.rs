@@ -1,12 +1,11 @@
 //! Records on disk: JSON files that are replaced whole, and the locks that guard them.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use nix::errno::Errno;
-use nix::fcntl::{Flock, FlockArg};
 use serde::{Serialize, de::DeserializeOwned};
 use thiserror::Error;
 
@@ -88,9 +87,10 @@ pub fn write_bytes(path: &Path, content: &[u8]) -> Result<(), RecordError> {
     })
 }
 
-/// An exclusive lock on a file, held until dropped or until the process ends, however it ends.
+/// An exclusive lock on a file, held until every copy of its descriptor is closed: by dropping it, or by the end of
+/// the processes that have one, however they end.
 #[derive(Debug)]
-pub struct Lock(#[expect(dead_code, reason = "held for its drop")] Flock<File>);
+pub struct Lock(File);
 
 impl Lock {
     /// Waits for the lock on `path`, creating the file if need be.
@@ -100,10 +100,10 @@ impl Lock {
     pub fn wait(path: &Path) -> Result<Self, RecordError> {
         let file = Self::open(path)?;
         loop {
-            match Flock::lock(file.try_clone().map_err(RecordError::io(path))?, FlockArg::LockExclusive) {
-                Ok(lock) => return Ok(Self(lock)),
-                Err((_, Errno::EINTR)) => {}
-                Err((_, e)) => return Err(RecordError::io(path)(e.into())),
+            match file.lock() {
+                Ok(()) => return Ok(Self(file)),
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) => return Err(RecordError::io(path)(e)),
             }
         }
     }
@@ -113,11 +113,22 @@ impl Lock {
     /// # Errors
     /// When the file cannot be opened.
     pub fn attempt(path: &Path) -> Result<Option<Self>, RecordError> {
-        match Flock::lock(Self::open(path)?, FlockArg::LockExclusiveNonblock) {
-            Ok(lock) => Ok(Some(Self(lock))),
-            Err((_, Errno::EWOULDBLOCK)) => Ok(None),
-            Err((_, e)) => Err(RecordError::io(path)(e.into())),
+        let file = Self::open(path)?;
+        match file.try_lock() {
+            Ok(()) => Ok(Some(Self(file))),
+            Err(TryLockError::WouldBlock) => Ok(None),
+            Err(TryLockError::Error(e)) => Err(RecordError::io(path)(e)),
         }
+    }
+
+    /// Takes over a lock that another process held and passed on.
+    pub fn inherited(descriptor: OwnedFd) -> Self {
+        Self(descriptor.into())
+    }
+
+    /// The descriptor that holds the lock; the lock lasts until the last copy of it is closed.
+    pub fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
     }
 
     fn open(path: &Path) -> Result<File, RecordError> {

@@ -4,8 +4,10 @@
 //! ROOT/                     default /var/lib/moat, `--root`, MOAT_ROOT
 //!   images/                 the image store, an OCI image layout
 //!   indexes/KEY.erofs       the index of each image that was run
-//!   template-*.ext4         an empty writable disk
+//!   template.ext4           an empty writable disk
+//!   names/NAME              the id of the container of that name
 //!   containers/ID/          one container: its record, lock, writable disk and log
+//!   containers.lock         held while a container's name is taken or an image is removed
 //! ```
 
 use std::io;
@@ -26,7 +28,7 @@ impl Root {
     /// When a directory cannot be created.
     pub fn open(path: &Path) -> io::Result<Self> {
         let root = Self(std::path::absolute(path)?);
-        for directory in [root.0.clone(), root.images(), root.indexes(), root.containers()] {
+        for directory in [root.0.clone(), root.images(), root.indexes(), root.containers(), root.names()] {
             std::fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
         }
         Ok(root)
@@ -50,5 +52,20 @@ impl Root {
     /// The containers.
     pub fn containers(&self) -> PathBuf {
         self.0.join("containers")
+    }
+
+    /// The containers' names.
+    pub fn names(&self) -> PathBuf {
+        self.0.join("names")
+    }
+
+    /// The empty writable disk.
+    pub fn template(&self) -> PathBuf {
+        self.0.join("template.ext4")
+    }
+
+    /// The lock on the set of containers.
+    pub fn containers_lock(&self) -> PathBuf {
+        self.0.join("containers.lock")
     }
 }

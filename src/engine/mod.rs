@@ -1,1 +1,287 @@
-//! Containers: their records, states and verbs.
+//! Containers: their records, their states and the verbs on them. The engine never prints.
+//!
+//! There is no daemon: every call works on files under the root directory. A container that runs has a monitor
+//! process ([`crate::monitor`]), which holds the container's lock; a record that says "running" under a free lock was
+//! left by a crash, and whoever reads it first repairs it.
+
+pub mod artifacts;
+pub mod cgroup;
+pub mod config;
+pub mod container;
+mod create;
+pub mod id;
+pub mod log;
+mod names;
+mod start;
+pub mod state;
+
+use std::io;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use thiserror::Error;
+
+pub use create::CreateOptions;
+pub use start::{Created, MonitorStart};
+
+use crate::record::{self, Lock, RecordError};
+use crate::root::Root;
+use crate::store::{ImageStore, StoreError};
+use cgroup::{Cgroup, CgroupError};
+use container::{Container, Directory};
+use id::ContainerId;
+use state::Status;
+
+/// What can go wrong with a container.
+#[derive(Debug, Error)]
+pub enum EngineError {
+    /// No container has this name or id.
+    #[error("No such container: {0}")]
+    NotFound(String),
+    /// Several containers have ids that start so.
+    #[error("multiple containers have ids that start with {0}; give more digits")]
+    Ambiguous(String),
+    /// The name cannot be a container's.
+    #[error("Invalid container name ({0}), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed")]
+    BadName(String),
+    /// The name is another container's.
+    #[error(
+        "Conflict. The container name \"/{name}\" is already in use by container \"{holder}\". You have to remove (or rename) that container to be able to reuse that name."
+    )]
+    NameTaken {
+        /// The name.
+        name: String,
+        /// Whose it is.
+        holder: ContainerId,
+    },
+    /// It runs, and that does not go with what was asked.
+    #[error(
+        "cannot remove container \"/{0}\": container is running: stop the container before removing or force remove"
+    )]
+    Running(String),
+    /// Its monitor did not end although its VM was killed.
+    #[error("container {0} was killed but its monitor has not ended; try again")]
+    Stuck(ContainerId),
+    /// There is nothing to run.
+    #[error("no command specified: the image has no CMD and no ENTRYPOINT; name a command after the image")]
+    NoCommand,
+    /// Something about what was asked is wrong.
+    #[error("{0}")]
+    Invalid(String),
+    /// An image could not be used.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A record could not be read or written.
+    #[error(transparent)]
+    Record(#[from] RecordError),
+    /// A cgroup could not be used.
+    #[error(transparent)]
+    Cgroup(#[from] CgroupError),
+    /// The writable disk could not be made.
+    #[error("cannot create the writable disk: {0}")]
+    Writable(#[from] moat_rootfs::writable::Error),
+    /// A directory could not be removed.
+    #[error("cannot remove {}: {source}", path.display())]
+    Remove {
+        /// Which.
+        path: PathBuf,
+        /// What happened.
+        source: io::Error,
+    },
+    /// The host would not do something.
+    #[error("cannot {action}: {source}")]
+    Host {
+        /// What was to be done.
+        action: &'static str,
+        /// What happened.
+        source: io::Error,
+    },
+}
+
+impl EngineError {
+    fn host(action: &'static str) -> impl FnOnce(io::Error) -> Self {
+        move |source| Self::Host { action, source }
+    }
+}
+
+/// How long a killed container's monitor may take to write its last record.
+const KILL_LIMIT: Duration = Duration::from_secs(30);
+
+/// The containers and images under one root directory.
+pub struct Engine {
+    root: Root,
+    store: ImageStore,
+}
+
+impl Engine {
+    /// The engine of `root`.
+    ///
+    /// # Errors
+    /// When the image store cannot be opened.
+    pub fn open(root: Root) -> Result<Self, EngineError> {
+        let store = ImageStore::open(&root)?;
+        Ok(Self { root, store })
+    }
+
+    /// The root directory.
+    pub fn root(&self) -> &Root {
+        &self.root
+    }
+
+    /// The images.
+    pub fn store(&self) -> &ImageStore {
+        &self.store
+    }
+
+    /// Holds the set of containers still: none is created, no name is taken.
+    ///
+    /// # Errors
+    /// When the lock cannot be opened.
+    pub fn freeze(&self) -> Result<Lock, EngineError> {
+        Ok(Lock::wait(&self.root.containers_lock())?)
+    }
+
+    /// All containers, the newest first. What crashes left behind is repaired on the way.
+    ///
+    /// # Errors
+    /// When a record cannot be read.
+    pub fn containers(&self) -> Result<Vec<Container>, EngineError> {
+        let mut containers = Vec::new();
+        for id in self.ids()? {
+            containers.extend(self.load(&id)?);
+        }
+        containers.sort_by_key(|container| std::cmp::Reverse(container.config.created));
+        Ok(containers)
+    }
+
+    /// The container that `wanted` names: a name, an id, or the beginning of an id.
+    ///
+    /// # Errors
+    /// When there is none, or several.
+    pub fn find(&self, wanted: &str) -> Result<Container, EngineError> {
+        let not_found = || EngineError::NotFound(wanted.to_owned());
+        if let Some(id) = names::lookup(&self.root, wanted) {
+            return self.load(&id)?.ok_or_else(not_found);
+        }
+        let hexadecimal = !wanted.is_empty() && wanted.bytes().all(|b| b.is_ascii_hexdigit());
+        if !hexadecimal {
+            return Err(not_found());
+        }
+        let mut matching = self.ids()?.into_iter().filter(|id| id.as_str().starts_with(wanted));
+        let id = matching.next().ok_or_else(not_found)?;
+        if matching.next().is_some() {
+            return Err(EngineError::Ambiguous(wanted.to_owned()));
+        }
+        self.load(&id)?.ok_or_else(not_found)
+    }
+
+    /// The names of the containers made from image `image_id`.
+    ///
+    /// # Errors
+    /// When a record cannot be read.
+    pub fn users_of(&self, image_id: &str) -> Result<Vec<Container>, EngineError> {
+        let mut containers = self.containers()?;
+        containers.retain(|container| container.config.image_id == image_id);
+        Ok(containers)
+    }
+
+    /// Removes a container; one that runs only with `force`, which kills it.
+    ///
+    /// # Errors
+    /// When it runs and `force` is not given, or something of it cannot be removed.
+    pub fn remove(&self, container: &Container, force: bool) -> Result<(), EngineError> {
+        let path = container.directory.lock();
+        let lock = match Lock::attempt(&path) {
+            // A monitor that ended meanwhile may have removed the container itself.
+            Err(e) if e.is_not_found() => return Ok(()),
+            Err(e) => return Err(e.into()),
+            Ok(Some(lock)) => lock,
+            Ok(None) if !force => return Err(EngineError::Running(container.config.name.clone())),
+            Ok(None) => match self.kill(container)? {
+                Some(lock) => lock,
+                None => return Ok(()),
+            },
+        };
+        container.remove(&self.root, &lock)
+    }
+
+    /// Kills a container's VM and waits until its monitor is done with it. No lock means that it is gone altogether.
+    fn kill(&self, container: &Container) -> Result<Option<Lock>, EngineError> {
+        let deadline = Instant::now() + KILL_LIMIT;
+        while Instant::now() < deadline {
+            Cgroup::of(container.id()).destroy()?;
+            if !container.directory.config().exists() {
+                return Ok(None);
+            }
+            match Lock::attempt(&container.directory.lock()) {
+                Err(e) if e.is_not_found() => return Ok(None),
+                Ok(None) => std::thread::sleep(Duration::from_millis(5)),
+                other => return Ok(other?),
+            }
+        }
+        Err(EngineError::Stuck(container.id().clone()))
+    }
+
+    fn ids(&self) -> Result<Vec<ContainerId>, EngineError> {
+        let entries =
+            std::fs::read_dir(self.root.containers()).map_err(EngineError::host("list the containers"))?;
+        Ok(entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect())
+    }
+
+    /// Reads a container and repairs what a crash left. Nothing when it is gone.
+    fn load(&self, id: &ContainerId) -> Result<Option<Container>, EngineError> {
+        match Container::read(&self.root, id) {
+            Ok(container) if container.state.status != Status::Running => Ok(Some(container)),
+            Ok(container) => self.repair(container),
+            Err(EngineError::Record(e)) if e.is_not_found() => {
+                self.sweep(id)?;
+                Ok(None)
+            }
+            Err(e) => Err(e),
+        }
+    }
+
+    /// Tells the truth about a container that is recorded as running.
+    fn repair(&self, container: Container) -> Result<Option<Container>, EngineError> {
+        let Some(lock) = Lock::attempt(&container.directory.lock())? else { return Ok(Some(container)) };
+        // It may have ended, or even been removed, between the reading and the locking.
+        let mut container = match Container::read(&self.root, container.id()) {
+            Ok(container) => container,
+            Err(EngineError::Record(e)) if e.is_not_found() => {
+                drop(lock);
+                self.sweep(container.id())?;
+                return Ok(None);
+            }
+            Err(e) => return Err(e),
+        };
+        if container.state.status != Status::Running {
+            return Ok(Some(container));
+        }
+        Cgroup::of(container.id()).destroy()?;
+        if container.config.auto_remove {
+            container.remove(&self.root, &lock)?;
+            return Ok(None);
+        }
+        container.set_state(container.state.clone().lost(Timestamp::now()))?;
+        Ok(Some(container))
+    }
+
+    /// Removes the directory of a container whose creation or removal was interrupted.
+    fn sweep(&self, id: &ContainerId) -> Result<(), EngineError> {
+        let directory = Directory::of(&self.root, id);
+        if !directory.path().exists() {
+            return Ok(());
+        }
+        // A container that is being created has no lock for a moment, but its creator holds the set.
+        let _frozen = self.freeze()?;
+        let Some(_lock) = Lock::attempt(&directory.lock())? else { return Ok(()) };
+        if record::read::<serde_json::Value>(&directory.config()).is_err_and(|e| e.is_not_found()) {
+            Cgroup::of(id).destroy()?;
+            directory
+                .remove()
+                .map_err(|source| EngineError::Remove { path: directory.path().to_owned(), source })?;
+        }
+        Ok(())
+    }
+}

@@ -1,2 +1,15 @@
-//! Everything through the real command line.
-fn main() {}
+//! Everything through the real command line, in real virtual machines, with the jail on.
+//!
+//! `scripts/test` runs this where KVM is, or in the testbed where it is not. It needs root, the programs that
+//! `scripts/lib` assembles (their directory in `MOAT_DIST`) and the images of `tests/images/build`.
+
+mod container;
+mod crash;
+mod host;
+mod jail;
+mod load;
+mod real_images;
+mod run;
+mod streams;
+mod support;
+mod terminal;

@@ -1,0 +1,112 @@
+//! Times and sizes as Docker prints them for people.
+
+use jiff::{SignedDuration, Timestamp};
+
+/// How long something took or has lasted: "Less than a second", "5 minutes", "About an hour", "3 weeks".
+pub fn duration(duration: SignedDuration) -> String {
+    let seconds = duration.as_secs();
+    let (minutes, hours) = (seconds / 60, (duration.as_secs_f64() / 3600.0).round() as i64);
+    match () {
+        () if seconds < 1 => "Less than a second".to_owned(),
+        () if seconds == 1 => "1 second".to_owned(),
+        () if seconds < 60 => format!("{seconds} seconds"),
+        () if minutes == 1 => "About a minute".to_owned(),
+        () if minutes < 60 => format!("{minutes} minutes"),
+        () if hours == 1 => "About an hour".to_owned(),
+        () if hours < 48 => format!("{hours} hours"),
+        () if hours < 24 * 7 * 2 => format!("{} days", hours / 24),
+        () if hours < 24 * 30 * 2 => format!("{} weeks", hours / 24 / 7),
+        () if hours < 24 * 365 * 2 => format!("{} months", hours / 24 / 30),
+        () => format!("{} years", hours / 24 / 365),
+    }
+}
+
+/// How long ago something was: "5 minutes ago".
+pub fn ago(then: Timestamp, now: Timestamp) -> String {
+    format!("{} ago", duration(now.duration_since(then)))
+}
+
+/// A size in powers of 1000 with three digits that count: "77.9MB".
+pub fn size(bytes: u64) -> String {
+    let mut value = bytes as f64;
+    let mut units = ["B", "kB", "MB", "GB", "TB", "PB"].into_iter();
+    let mut unit = units.next().unwrap_or("B");
+    for larger in units {
+        if value < 1000.0 {
+            break;
+        }
+        value /= 1000.0;
+        unit = larger;
+    }
+    // Three significant digits, without trailing zeros.
+    let digits = match value {
+        v if v >= 100.0 => 0,
+        v if v >= 10.0 => 1,
+        _ => 2,
+    };
+    let text = format!("{value:.digits$}");
+    let text = if digits > 0 { text.trim_end_matches('0').trim_end_matches('.') } else { &text };
+    format!("{text}{unit}")
+}
+
+/// At most `width` characters of `text`, the last one an ellipsis if something is missing.
+pub fn shorten(text: &str, width: usize) -> String {
+    if text.chars().count() <= width {
+        return text.to_owned();
+    }
+    text.chars().take(width.saturating_sub(1)).chain(['…']).collect()
+}
+
+/// `text` with what would move the cursor or colour the screen made visible: images and guests choose some of the
+/// texts that are printed in tables.
+pub fn harmless(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_dockers() {
+        let hour = 3600;
+        for (seconds, text) in [
+            (0, "Less than a second"),
+            (1, "1 second"),
+            (59, "59 seconds"),
+            (60, "About a minute"),
+            (300, "5 minutes"),
+            (hour, "About an hour"),
+            (5 * hour, "5 hours"),
+            (47 * hour, "47 hours"),
+            (49 * hour, "2 days"),
+            (24 * 15 * hour, "2 weeks"),
+            (24 * 70 * hour, "2 months"),
+            (24 * 800 * hour, "2 years"),
+        ] {
+            assert_eq!(duration(SignedDuration::from_secs(seconds)), text);
+        }
+    }
+
+    #[test]
+    fn sizes_are_dockers() {
+        for (bytes, text) in [
+            (0, "0B"),
+            (999, "999B"),
+            (1000, "1kB"),
+            (1_240_000, "1.24MB"),
+            (77_900_000, "77.9MB"),
+            (187_000_000, "187MB"),
+            (1_500_000_000, "1.5GB"),
+        ] {
+            assert_eq!(size(bytes), text);
+        }
+    }
+
+    #[test]
+    fn texts_are_shortened_and_defused() {
+        assert_eq!(shorten("sh -c 'echo one'", 8), "sh -c '…");
+        assert_eq!(shorten("short", 8), "short");
+        assert_eq!(harmless("a\u{1b}[31mb\n"), "a\u{fffd}[31mb\u{fffd}");
+    }
+}

@@ -1,0 +1,41 @@
+//! `moat info`.
+
+use std::process::ExitCode;
+
+use anyhow::Context;
+use moat::engine::Engine;
+use moat::engine::artifacts::Artifacts;
+use moat::engine::state::Status;
+use moat::root::Root;
+use nix::sys::sysinfo::sysinfo;
+use nix::sys::utsname::uname;
+
+use super::version::architecture;
+
+/// Show what Moat has and where it runs
+#[derive(clap::Args)]
+pub struct Args {}
+
+/// Prints counts, places and the host.
+pub fn run(_args: &Args, root: Root) -> anyhow::Result<ExitCode> {
+    let engine = Engine::open(root)?;
+    let containers = engine.containers()?;
+    let count = |status| containers.iter().filter(|container| container.state.status == status).count();
+    let host = uname().context("cannot ask the kernel who it is")?;
+    let memory = sysinfo().context("cannot ask the kernel for its memory")?.ram_total();
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    println!("Containers: {}", containers.len());
+    println!(" Running: {}", count(Status::Running));
+    println!(" Stopped: {}", count(Status::Exited) + count(Status::Created));
+    println!("Images: {}", engine.store().list()?.len());
+    println!("Server Version: {}", env!("CARGO_PKG_VERSION"));
+    println!("Kernel Version: {}", host.release().to_string_lossy());
+    println!("OSType: {}", std::env::consts::OS);
+    println!("Architecture: {}", architecture());
+    println!("CPUs: {processors}");
+    println!("Total Memory: {:.2}GiB", memory as f64 / f64::from(1u32 << 30));
+    println!("Name: {}", host.nodename().to_string_lossy());
+    println!("Moat Root Dir: {}", engine.root().path().display());
+    println!("Guest Kernel: {}", Artifacts::find()?.kernel().display());
+    Ok(ExitCode::SUCCESS)
+}

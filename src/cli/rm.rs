@@ -1,0 +1,36 @@
+//! `moat rm`.
+
+use std::process::ExitCode;
+
+use moat::engine::Engine;
+use moat::root::Root;
+
+/// Remove containers
+#[derive(clap::Args)]
+#[command(after_help = "Examples:
+  moat rm web
+  moat rm -f $(moat ps -aq)")]
+pub struct Args {
+    /// Kill a container that runs
+    #[arg(short, long)]
+    force: bool,
+    /// Names, ids, or the beginnings of ids
+    #[arg(required = true, value_name = "CONTAINER")]
+    containers: Vec<String>,
+}
+
+/// Removes each container and prints what was typed for it; goes on after an error.
+pub fn run(args: &Args, root: Root) -> anyhow::Result<ExitCode> {
+    let engine = Engine::open(root)?;
+    let mut code = ExitCode::SUCCESS;
+    for wanted in &args.containers {
+        match engine.find(wanted).and_then(|container| engine.remove(&container, args.force)) {
+            Ok(()) => println!("{wanted}"),
+            Err(e) => {
+                eprintln!("moat: {e}");
+                code = ExitCode::FAILURE;
+            }
+        }
+    }
+    Ok(code)
+}

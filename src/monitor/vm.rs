@@ -1,0 +1,204 @@
+//! The VM process as its monitor sees it: started, dialed from, ended.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::fd::{AsFd, OwnedFd};
+
+use moat_vmm::config::{DiskConfig, Fd, JailConfig, SegmentConfig, VmConfig, VsockConfig};
+use moat_vmm::launch::{Child, Exit, Launch, LaunchError};
+use moat_vmm::report::{MAX_REPORT_LINE, Report, StopReason};
+use nix::fcntl::OFlag;
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
+use thiserror::Error;
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+use tokio::net::UnixStream;
+
+use super::descriptors;
+use crate::engine::EngineError;
+use crate::engine::artifacts::{Artifacts, Missing};
+use crate::engine::cgroup::Cgroup;
+use crate::engine::container::Container;
+use crate::store::ImageDisk;
+
+/// The guest's context id. Each VM has a vsock of its own, so all of them can be the same.
+const GUEST_CID: u32 = 3;
+
+/// How many lines of its report a VM is believed to need.
+const MAX_REPORT_LINES: u64 = 16;
+
+/// Why a VM did not start or stopped.
+#[derive(Debug, Error)]
+pub enum VmError {
+    /// A part of it is not installed.
+    #[error(transparent)]
+    Missing(#[from] Missing),
+    /// The host would not give it what it needs.
+    #[error("cannot prepare the virtual machine: {0}")]
+    Host(#[from] io::Error),
+    /// Its disks or its cgroup could not be made.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// Its process could not be started.
+    #[error(transparent)]
+    Launch(#[from] LaunchError),
+    /// It ended on its own account.
+    #[error("{0}")]
+    Ended(String),
+}
+
+/// A running VM.
+pub struct Vm {
+    child: Child,
+    exit: AsyncFd<OwnedFd>,
+    dial: AsyncFd<OwnedFd>,
+    report: File,
+}
+
+/// A connection that the guest opened.
+pub struct Dialed {
+    /// The host's port.
+    pub port: u32,
+    /// The connection.
+    pub stream: UnixStream,
+}
+
+impl Vm {
+    /// Starts the VM of `container`, jailed and in the cgroup `cgroup`.
+    ///
+    /// # Errors
+    /// When something it needs is missing or refused.
+    pub fn start(container: &Container, disk: ImageDisk, debug_console: bool) -> Result<Self, VmError> {
+        let artifacts = Artifacts::find()?;
+        let cgroup =
+            Cgroup::of(container.id()).create(&container.config.resources).map_err(EngineError::from)?;
+        let flags = SockFlag::SOCK_CLOEXEC;
+        let (ours, theirs) =
+            socketpair(AddressFamily::Unix, SockType::SeqPacket, None, flags).map_err(io::Error::from)?;
+        nix::fcntl::fcntl(&ours, nix::fcntl::FcntlArg::F_SETFL(OFlag::O_NONBLOCK))
+            .map_err(io::Error::from)?;
+        let (report, report_writer) = nix::unistd::pipe2(OFlag::O_CLOEXEC).map_err(io::Error::from)?;
+
+        let mut launch = Launch::new();
+        let config = VmConfig {
+            id: container.id().short().to_owned(),
+            vcpus: container.config.resources.vcpus(),
+            memory_mib: container.config.resources.memory_mib,
+            kernel: launch.add(Artifacts::open(&artifacts.kernel())?.into()),
+            initramfs: launch.add(Artifacts::open(&artifacts.initramfs())?.into()),
+            command_line: String::new(),
+            disks: disks(container, disk, &mut launch)?,
+            vsock: VsockConfig { guest_cid: GUEST_CID, dial: launch.add(theirs) },
+            balloon: true,
+            report: launch.add(report_writer),
+            debug_console: debug_console_descriptor(debug_console, &mut launch)?,
+            jail: JailConfig { uid: container.id().uid(), gid: container.id().uid() },
+        };
+        launch.cgroup(cgroup.into());
+        let child = launch.start(&artifacts.vmm(), &config)?;
+        Ok(Self {
+            exit: descriptors::watched(child.as_fd().try_clone_to_owned()?)?,
+            child,
+            dial: descriptors::watched(ours)?,
+            report: report.into(),
+        })
+    }
+
+    /// The next connection that the guest opens. It can be given up at any moment.
+    ///
+    /// # Errors
+    /// When the VM has ended.
+    pub async fn dialed(&self) -> Result<Dialed, VmError> {
+        loop {
+            let mut port = [0; 4];
+            let (length, mut descriptors) = self
+                .dial
+                .async_io(Interest::READABLE, |dial| descriptors::receive(dial.as_fd(), &mut port))
+                .await?;
+            if length == 0 {
+                // The other end is closed: the process is ending and soon has told why.
+                return std::future::pending().await;
+            }
+            if length == port.len()
+                && let Some(descriptor) = descriptors.pop()
+            {
+                let stream = std::os::unix::net::UnixStream::from(descriptor);
+                stream.set_nonblocking(true)?;
+                return Ok(Dialed { port: u32::from_le_bytes(port), stream: UnixStream::from_std(stream)? });
+            }
+        }
+    }
+
+    /// Waits until the VM's process has ended and tells why. It can be given up at any moment.
+    pub async fn ended(&self) -> VmError {
+        if let Err(e) = self.exit.readable().await {
+            return e.into();
+        }
+        VmError::Ended(self.reason())
+    }
+
+    /// Does `work` unless the VM ends first.
+    ///
+    /// # Errors
+    /// [`VmError::Ended`] when it does.
+    pub async fn during<T>(&self, work: impl Future<Output = T>) -> Result<T, VmError> {
+        tokio::select! {
+            // What arrived before the end counts.
+            biased;
+            done = work => Ok(done),
+            why = self.ended() => Err(why),
+        }
+    }
+
+    /// Ends the process and reaps it.
+    pub fn kill(self) {
+        // A process that is gone is what is wanted.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
+    /// What the VM said of its own end, in words.
+    fn reason(&self) -> String {
+        let mut text = String::new();
+        let limit = MAX_REPORT_LINES * MAX_REPORT_LINE as u64;
+        // The process is gone, so the pipe holds all there is and reading ends.
+        let _ = (&self.report).take(limit).read_to_string(&mut text);
+        let mut reports = text.lines().filter_map(|line| serde_json::from_str(line).ok());
+        match reports.rfind(|report| *report != Report::Running) {
+            Some(Report::Failed { step, message }) => {
+                format!("the virtual machine could not be started ({step}): {message}")
+            }
+            Some(Report::Stopped { reason }) => match reason {
+                StopReason::PowerOff => "the virtual machine powered off".to_owned(),
+                StopReason::Reset => "the guest's kernel panicked".to_owned(),
+                StopReason::TripleFault => "the guest ended in a triple fault".to_owned(),
+                StopReason::LauncherGone => "the virtual machine lost its monitor".to_owned(),
+                StopReason::Fault { message } => format!("the virtual machine failed: {message}"),
+            },
+            Some(Report::Running) | None => match self.child.try_wait() {
+                Ok(Some(Exit::Signal(libc::SIGSYS))) => {
+                    "the virtual machine made a system call that its jail does not allow".to_owned()
+                }
+                Ok(Some(Exit::Status(status))) => format!("the virtual machine ended with status {status}"),
+                _ => "the virtual machine was killed".to_owned(),
+            },
+        }
+    }
+}
+
+/// `vda`, the image, and `vdb`, the writable disk.
+fn disks(container: &Container, image: ImageDisk, launch: &mut Launch) -> Result<Vec<DiskConfig>, VmError> {
+    let segments = image.segments.into_iter().map(|segment| SegmentConfig {
+        file: launch.add(segment.file.into()),
+        offset: 0,
+        length: segment.length,
+    });
+    let image = DiskConfig::ReadOnly { segments: segments.collect() };
+    let writable = File::options().read(true).write(true).open(container.directory.writable())?;
+    Ok(vec![image, DiskConfig::ReadWrite { file: launch.add(writable.into()) }])
+}
+
+fn debug_console_descriptor(wanted: bool, launch: &mut Launch) -> io::Result<Option<Fd>> {
+    // With --debug-console the monitor's stderr is the user's.
+    wanted.then(|| Ok(launch.add(io::stderr().as_fd().try_clone_to_owned()?))).transpose()
+}

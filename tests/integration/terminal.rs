@@ -1,0 +1,104 @@
+//! `-t`: a terminal that works, driven through a real pty.
+
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::process::{Child, Stdio};
+
+use nix::pty::{Winsize, openpty};
+
+use crate::support::{PATIENCE, shared};
+
+nix::ioctl_write_ptr_bad!(set_window_size, libc::TIOCSWINSZ, Winsize);
+
+/// A `moat run -it` on a terminal of its own.
+struct Session {
+    master: File,
+    child: Child,
+    seen: String,
+}
+
+fn window(rows: u16, columns: u16) -> Winsize {
+    Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 }
+}
+
+impl Session {
+    fn start(command: &[&str]) -> Self {
+        let pty = openpty(&window(33, 101), None).expect("a pty");
+        let end = |fd: &OwnedFd| Stdio::from(fd.try_clone().expect("a descriptor"));
+        let words = ["run", "--rm", "-it", "localhost/busybox"].iter().chain(command);
+        let mut moat = shared().command(words);
+        moat.stdin(end(&pty.slave)).stdout(end(&pty.slave)).stderr(end(&pty.slave));
+        let child = moat.spawn().expect("moat starts");
+        Self { master: pty.master.into(), child, seen: String::new() }
+    }
+
+    fn type_in(&mut self, text: &str) {
+        self.master.write_all(text.as_bytes()).expect("typed");
+    }
+
+    /// Reads until `wanted` has appeared since the last wait.
+    fn expect(&mut self, wanted: &str) {
+        let deadline = std::time::Instant::now() + PATIENCE;
+        let mut buffer = [0; 1024];
+        while !self.seen.contains(wanted) {
+            assert!(std::time::Instant::now() < deadline, "no {wanted:?} in {:?}", self.seen);
+            let mut ready = [nix::poll::PollFd::new(
+                std::os::fd::AsFd::as_fd(&self.master),
+                nix::poll::PollFlags::POLLIN,
+            )];
+            if nix::poll::poll(&mut ready, 1000_u16).expect("poll") == 0 {
+                continue;
+            }
+            let length = self.master.read(&mut buffer).unwrap_or(0);
+            assert_ne!(length, 0, "ended without {wanted:?}: {:?}", self.seen);
+            self.seen.push_str(&String::from_utf8_lossy(&buffer[..length]));
+        }
+        let after = self.seen.find(wanted).expect("it is there") + wanted.len();
+        self.seen.drain(..after);
+    }
+}
+
+#[test]
+fn a_shell_at_a_terminal() {
+    let mut session = Session::start(&["sh"]);
+    session.expect("# ");
+    session.type_in("tty; stty size; echo $((6 * 7)) $TERM\n");
+    session.expect("/dev/pts/");
+    session.expect("33 101");
+    session.expect("42 xterm");
+
+    // SAFETY: TIOCSWINSZ reads one winsize.
+    unsafe { set_window_size(session.master.as_raw_fd(), &window(50, 160)) }.expect("resized");
+    session.type_in("sleep 1; stty size\n");
+    session.expect("50 160");
+
+    // The key, not a signal to the client: the foreground process ends, the shell stays.
+    session.type_in("sleep 1000\n");
+    session.expect("sleep 1000");
+    std::thread::sleep(std::time::Duration::from_secs(2));
+    session.type_in("\x03");
+    session.expect("# ");
+    session.type_in("exit 5\n");
+    session.expect("exit 5");
+    assert_eq!(session.child.wait().expect("it ends").code(), Some(5));
+}
+
+#[test]
+fn a_full_screen_program_draws() {
+    let mut session = Session::start(&["vi", "/tmp/poem"]);
+    session.expect("/tmp/poem");
+    session.type_in("iroses are red\x1b:wq\n");
+    session.expect("1L");
+    assert!(session.child.wait().expect("it ends").success());
+}
+
+#[test]
+fn a_terminal_needs_a_terminal() {
+    shared()
+        .run(["run", "--rm", "-it", "localhost/busybox", "sh"])
+        .code(125)
+        .says(&["stdin is not a terminal"]);
+    // Without -i a terminal is possible anywhere: the process has one, we need none.
+    assert!(shared().run(["run", "--rm", "-t", "localhost/busybox", "tty"]).ok().contains("/dev/pts/"));
+}
