@@ -83,6 +83,11 @@ impl InheritedFds {
         Ok(file)
     }
 
+    /// The numbers taken over so far; some may be closed again.
+    pub fn numbers(&self) -> &[RawFd] {
+        &self.taken
+    }
+
     fn claim(&mut self, fd: Fd, what: &str, access: Access) -> Result<OwnedFd, FdError> {
         let Fd(fd) = fd;
         if self.taken.contains(&fd) {

@@ -34,7 +34,7 @@ use crate::virtio::device::VirtioDevice;
 use crate::virtio::mmio::Transport;
 use crate::virtio::rng::Rng;
 use crate::virtio::vsock::Vsock;
-use crate::{jail, layout, memory};
+use crate::{jail, layout, log, memory};
 
 /// The most memory a VM can have, in MiB: 1 TiB.
 pub const MAX_MEMORY_MIB: u32 = 1 << 20;
@@ -70,6 +70,7 @@ fn at<E: Display>(step: &'static str) -> impl Fn(E) -> BootError {
 pub fn run(config: VmConfig, mut fds: InheritedFds, running: impl FnOnce()) -> Result<StopReason, BootError> {
     check(&config)?;
     let files = VmFiles::take(&config, &mut fds).map_err(at("config"))?;
+    jail::descriptors::close_others(fds.numbers()).map_err(at("jail"))?;
     let kvm = machine::open(config.vcpus).map_err(at("kvm"))?;
     jail::enter(&config.jail).map_err(at("jail"))?;
     thread::install_filter(jail::seccomp::apply);
@@ -117,6 +118,9 @@ pub fn run(config: VmConfig, mut fds: InheritedFds, running: impl FnOnce()) -> R
     let reason = stop.reason().cloned().unwrap_or(StopReason::LauncherGone);
     #[cfg(debug_assertions)]
     crate::trace::print();
+    if shared.bus.unknown() > 0 {
+        log::host(format_args!("{} accesses to where no device is", shared.bus.unknown()));
+    }
     // Devices stop here: what they had under way is done before anybody is told that the VM has stopped.
     drop((shared, machine));
     Ok(reason)

@@ -77,7 +77,7 @@ pub fn write_tables(memory: &GuestMemoryMmap) -> Result<(), GuestMemoryError> {
     put(layout::PML4_START, 0, layout::PDPT_START | PRESENT | WRITABLE)?;
     put(layout::PDPT_START, 0, layout::PD_START | PRESENT | WRITABLE)?;
     for index in 0..(layout::BOOT_MAPPED / LARGE_PAGE) as usize {
-        put(layout::PD_START, index, index as u64 * LARGE_PAGE | PRESENT | WRITABLE | LARGE)?;
+        put(layout::PD_START, index, (index as u64 * LARGE_PAGE) | PRESENT | WRITABLE | LARGE)?;
     }
     Ok(())
 }

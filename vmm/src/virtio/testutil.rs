@@ -2,7 +2,8 @@
 
 use std::collections::HashMap;
 use std::io::ErrorKind;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Once};
 use std::time::{Duration, Instant};
 
 use virtio_queue::{Queue, QueueT};
@@ -58,7 +59,8 @@ impl Ring {
 
 /// A driver with its device.
 pub struct Driver {
-    device: Box<dyn VirtioDevice>,
+    /// Taken out by a restart only.
+    device: Option<Box<dyn VirtioDevice>>,
     memory: GuestMemoryMmap,
     features: u64,
     rings: Vec<Ring>,
@@ -77,11 +79,13 @@ impl Driver {
 
     /// Resets the device and activates it anew, with empty memory.
     pub fn restart(mut self) -> Self {
-        self.device.reset();
-        Self::activate(self.device, self.features)
+        let mut device = self.device.take().unwrap();
+        device.reset();
+        Self::activate(device, self.features)
     }
 
     fn activate(mut device: Box<dyn VirtioDevice>, features: u64) -> Self {
+        watch_for_panics();
         let memory = crate::memory::map(MEMORY).unwrap();
         let line = EventFd::new(libc::EFD_NONBLOCK).unwrap();
         let interrupt = Arc::new(Interrupt::new(line.try_clone().unwrap()));
@@ -103,7 +107,16 @@ impl Driver {
         let activation =
             Activation { memory: memory.clone(), features, queues, interrupt: Arc::clone(&interrupt) };
         device.activate(activation).unwrap();
-        Self { device, memory, features, rings, next_buffer: BUFFERS, room: HashMap::new(), interrupt, line }
+        Self {
+            device: Some(device),
+            memory,
+            features,
+            rings,
+            next_buffer: BUFFERS,
+            room: HashMap::new(),
+            interrupt,
+            line,
+        }
     }
 
     /// The machine's memory.
@@ -238,6 +251,30 @@ impl Driver {
             }
         }
     }
+}
+
+impl Drop for Driver {
+    fn drop(&mut self) {
+        assert!(!PANICKED.load(Ordering::SeqCst) || std::thread::panicking(), "a device panicked");
+    }
+}
+
+static PANICKED: AtomicBool = AtomicBool::new(false);
+
+/// A worker catches its handler's panic, so a test would take it for a device that found its driver broken.
+fn watch_for_panics() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let report = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |panic| {
+            let thread = std::thread::current();
+            let name = thread.name().unwrap_or_default();
+            if ["disk", "rng", "balloon"].iter().any(|device| name.starts_with(device)) {
+                PANICKED.store(true, Ordering::SeqCst);
+            }
+            report(panic);
+        }));
+    });
 }
 
 fn write_descriptor(memory: &GuestMemoryMmap, at: u64, address: u64, length: u32, flags: u16, next: u16) {

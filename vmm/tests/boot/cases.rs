@@ -1,5 +1,6 @@
 //! The host's half of each test.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{Seek, Write};
 use std::os::unix::fs::MetadataExt;
@@ -10,12 +11,15 @@ use moat_vmm::report::{Report, StopReason};
 use crate::guest::pattern;
 use crate::vm::{Bench, contents, file, resident};
 
+/// The host's half.
+pub type Case = fn(&Bench);
+
 /// All of them.
-pub const CASES: &[(&str, fn(&Bench))] = &[
+pub const CASES: &[(&str, Case)] = &[
     ("says_hello_and_powers_off", hello),
     ("several_cpus_start", several_cpus),
     ("high_memory_is_used", high_memory),
-    ("runs_without_a_console", no_console),
+    ("boots_with_few_exits", few_exits),
     ("reads_and_writes_disks", disks),
     ("sixteen_disks_have_an_interrupt_each", many_disks),
     ("has_entropy", random),
@@ -49,8 +53,50 @@ fn high_memory(bench: &Bench) {
     plan.run().expect(StopReason::PowerOff).said("slept");
 }
 
-fn no_console(bench: &Bench) {
-    bench.plan("off").launch(false).end().expect(StopReason::PowerOff);
+/// The devices of a container, no console: from the first instruction to power-off. Each exit costs what thousands of
+/// instructions cost, on any machine.
+fn few_exits(bench: &Bench) {
+    const MOST: usize = 70;
+    let disk = file(&[0; 1 << 20]);
+    let tracing = Tracing::start();
+    let plan = bench.plan("off").read_only(&[&[1; 4096]]).read_write(&disk);
+    plan.launch(false).end().expect(StopReason::PowerOff);
+    let exits = tracing.exits();
+    println!("    {} exits to user space: {exits:#?}", exits.values().sum::<usize>());
+    assert!(exits.values().sum::<usize>() <= MOST);
+}
+
+/// The kernel's own count of exits.
+struct Tracing;
+
+const TRACING: &str = "/sys/kernel/tracing";
+const EVENT: &str = "events/kvm/kvm_userspace_exit/enable";
+
+impl Tracing {
+    fn start() -> Self {
+        let _ = nix::mount::mount(
+            None::<&str>,
+            TRACING,
+            Some("tracefs"),
+            nix::mount::MsFlags::empty(),
+            None::<&str>,
+        );
+        std::fs::write(format!("{TRACING}/trace"), "").unwrap();
+        std::fs::write(format!("{TRACING}/{EVENT}"), "1").unwrap();
+        Self
+    }
+
+    /// How many there were of virtual CPUs since the start, by reason.
+    fn exits(self) -> BTreeMap<String, usize> {
+        std::fs::write(format!("{TRACING}/{EVENT}"), "0").unwrap();
+        let mut exits = BTreeMap::new();
+        let trace = std::fs::read_to_string(format!("{TRACING}/trace")).unwrap();
+        for line in trace.lines().filter(|line| line.trim_start().starts_with("vcpu")) {
+            let reason = line.split("reason ").nth(1).unwrap_or(line);
+            *exits.entry(reason.to_owned()).or_default() += 1;
+        }
+        exits
+    }
 }
 
 fn disks(bench: &Bench) {
@@ -91,12 +137,12 @@ fn free_memory(bench: &Bench) {
     let mut vm = bench.plan("memory").launch(true);
     assert_eq!(vm.report(), Report::Running);
     vm.line("touched");
-    let (touched, _) = resident(vm.child.id(), 128);
+    let (touched, _) = resident(vm.process(), 128);
     assert!(touched > 64 << 10, "{touched} KiB");
     vm.line("idle");
     let deadline = Instant::now() + Duration::from_secs(120);
     let (guest, rest) = loop {
-        let now = resident(vm.child.id(), 128);
+        let now = resident(vm.process(), 128);
         if now.0 < touched - (48 << 10) {
             break now;
         }

@@ -32,10 +32,15 @@ pub fn main() -> ! {
         "memory" => memory(),
         "ports" => ports(),
         "idle" => idle(),
+        "vsock-streams" => crate::vsock::guest_streams(),
+        "vsock-many" => crate::vsock::guest_many(),
+        "vsock-closes" => crate::vsock::guest_closes(),
         "panic" => panic!("asked to"),
         "reboot" => reboot(),
         other => panic!("no such task: {other}"),
     }
+    // The console sends by interrupts; without one there is nothing to wait for.
+    let _ = nix::sys::termios::tcdrain(std::io::stdout());
     write_port(POWER_OFF_PORT, 0);
     unreachable!("the power is off");
 }

@@ -176,6 +176,13 @@ pub struct Ended {
 }
 
 impl Vm {
+    /// The process of `moat-vmm` itself.
+    pub fn process(&self) -> u32 {
+        let parent = self.child.id();
+        let children = std::fs::read_to_string(format!("/proc/{parent}/task/{parent}/children")).unwrap();
+        children.trim().parse().unwrap()
+    }
+
     /// The next report.
     pub fn report(&self) -> Report {
         self.reports.recv_timeout(PATIENCE).expect("a report from moat-vmm")

@@ -125,12 +125,14 @@ fn carry_out(disk: &Disk, id: &str, mut input: Span<'_>, data: Span<'_>) -> Resu
 fn position(disk: &Disk, sector: u64, length: u64) -> Result<u64, Refusal> {
     let start = sector.checked_mul(SECTOR_SIZE).ok_or(Refusal::Failed)?;
     let end = start.checked_add(length).ok_or(Refusal::Failed)?;
-    if length % SECTOR_SIZE == 0 && end <= disk.bytes() { Ok(start) } else { Err(Refusal::Failed) }
+    if length.is_multiple_of(SECTOR_SIZE) && end <= disk.bytes() { Ok(start) } else { Err(Refusal::Failed) }
 }
 
 /// Goes through the ranges of a discard or write-zeroes request. `how` judges a range's flags.
 fn zero(disk: &Disk, mut input: Span<'_>, how: impl Fn(u32) -> Option<Zero>) -> Result<u64, Refusal> {
-    if input.len() % RANGE_BYTES as u64 != 0 || input.len() > u64::from(MAX_RANGES) * RANGE_BYTES as u64 {
+    if !input.len().is_multiple_of(RANGE_BYTES as u64)
+        || input.len() > u64::from(MAX_RANGES) * RANGE_BYTES as u64
+    {
         return Err(Refusal::Failed);
     }
     while !input.is_empty() {
