@@ -5,10 +5,14 @@
 //! `MOAT_TEST_KERNEL=vmlinux RUSTFLAGS="-C target-feature=+crt-static" cargo test --target x86_64-unknown-linux-gnu
 //! --test boot`. Without them each test is reported as ignored.
 
+// A test with a main of its own, which clippy does not take for one.
+#![allow(clippy::unwrap_used)]
+
 mod cases;
 mod guest;
 mod initramfs;
 mod vm;
+mod vsock;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -22,6 +26,7 @@ fn main() -> ExitCode {
     let listing = std::env::args().any(|argument| argument == "--list");
     let selected: Vec<_> = cases::CASES
         .iter()
+        .chain(vsock::CASES)
         .filter(|(name, _)| filter.as_ref().is_none_or(|filter| name.contains(filter)))
         .collect();
     if listing {
@@ -51,7 +56,7 @@ fn main() -> ExitCode {
     if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-fn passes(name: &str, case: fn(&vm::Bench), bench: &vm::Bench) -> bool {
+fn passes(name: &str, case: cases::Case, bench: &vm::Bench) -> bool {
     let started = Instant::now();
     let passed = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| case(bench))).is_ok();
     let verdict = if passed { "ok" } else { "FAILED" };
