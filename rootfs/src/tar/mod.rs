@@ -367,11 +367,12 @@ fn until_nul(bytes: &[u8]) -> &[u8] {
 /// The sum of all bytes with the checksum's own field as spaces; some old archivers summed signed bytes.
 fn checksum_holds(block: &[u8; BLOCK as usize]) -> bool {
     let Ok(expected) = number::field(&block[at::CHECKSUM], "checksum") else { return false };
-    let (mut sum, mut signed) = (0i64, 0i64);
-    for (index, byte) in block.iter().enumerate() {
-        let byte = if at::CHECKSUM.contains(&index) { b' ' } else { *byte };
-        sum += i64::from(byte);
-        signed += i64::from(byte.cast_signed());
-    }
+    let sums = |bytes: &[u8]| {
+        let signed = |byte: &u8| i64::from(byte.cast_signed());
+        (bytes.iter().map(|byte| i64::from(*byte)).sum::<i64>(), bytes.iter().map(signed).sum::<i64>())
+    };
+    let (all, own) = (sums(block), sums(&block[at::CHECKSUM]));
+    let spaces = i64::from(b' ') * at::CHECKSUM.len() as i64;
+    let (sum, signed) = (all.0 - own.0 + spaces, all.1 - own.1 + spaces);
     expected == sum || expected == signed
 }
