@@ -27,11 +27,12 @@ pub extern "C" fn main() -> i32 {
                 cgroup: Path::new(place::CGROUP).join("container"),
             };
             serve::serve(control, &Vsock, &place);
-            if let Err(error) = boot::settle(Path::new(place::LAYER)) {
-                kmsg::log(error);
-            }
         }
         Err(error) => kmsg::log(format_args!("boot failed in phase {:?}: {error}", error.phase)),
+    }
+    // After a failed boot there may be no layer to settle, and that is no news.
+    if let Err(error) = boot::settle(Path::new(place::LAYER)) {
+        kmsg::log(error);
     }
     power::off()
 }

@@ -8,15 +8,17 @@ use std::path::Path;
 use nix::mount::{MsFlags, mount};
 
 /// Options besides the directories; all are named so that a kernel's built-in defaults do not matter.
-/// - `xino=on`: one device number for the whole tree, and inode numbers that survive a copy-up, as in a plain file
-///   system; both disks have numbers to spare.
+/// - `xino=off`: inode numbers are those of the two disks, small ones. With it on, those of the image would have bit
+///   63 set: 32-bit programs without large file support could not stat(2) a single file, and whatever keeps them in
+///   a double (JavaScript) would take neighbours for one file. The price: a file of the image has another device
+///   number than its directory, and both its numbers change with the first write to it.
 /// - `metacopy=off`, `redirect_dir=off`: the layer alone says what has changed, file by file; nothing in it points
 ///   into an image by path. Renaming a directory of the image copies it, as under Docker.
 /// - `index=off`: no file handles of the image's inodes are stored in the layer; a rebuilt image disk may number
 ///   them differently.
 ///
 /// Not `volatile`: what a container wrote must survive a host that dies.
-const OPTIONS: &str = "xino=on,metacopy=off,redirect_dir=off,index=off";
+const OPTIONS: &str = "xino=off,metacopy=off,redirect_dir=off,index=off";
 
 /// Joins the `image` and the `layer`'s directories `upper` and `work` at `root`.
 ///
