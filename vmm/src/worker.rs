@@ -159,7 +159,8 @@ impl<H: Handler> Worker<H> {
         Ok(())
     }
 
-    /// Drops the handler and returns when that has happened: nothing of the device touches guest memory then.
+    /// Finishes what is ready, drops the handler and returns when that has happened: nothing of the device touches
+    /// guest memory then.
     pub fn stop(&mut self) {
         if std::mem::take(&mut self.serving) {
             let _ = self.stop.write(1);
@@ -218,11 +219,13 @@ impl Body {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 other => other?,
             };
+            // What was ready before the stop is still done: a guest that sends its last words and powers off, or
+            // writes to its disk, has seen the device take them.
+            for event in batch[..ready].iter().filter(|event| event.data() != STOP) {
+                handler.event(event.data(), event.event_set(), &events)?;
+            }
             if batch[..ready].iter().any(|event| event.data() == STOP) {
                 return Ok(());
-            }
-            for event in &batch[..ready] {
-                handler.event(event.data(), event.event_set(), &events)?;
             }
         }
     }
@@ -340,6 +343,18 @@ mod tests {
         rig.kick.write(1).unwrap();
         rig.start(Behaviour::Count);
         rig.done.read().unwrap();
+    }
+
+    #[test]
+    fn a_kick_from_before_the_stop_is_seen() {
+        let mut rig = Rig::new();
+        rig.start(Behaviour::Count);
+        for kicks in 1..100 {
+            rig.kick.write(1).unwrap();
+            rig.worker.stop();
+            assert_eq!(rig.seen.load(Ordering::SeqCst), kicks);
+            rig.start(Behaviour::Count);
+        }
     }
 
     #[test]
