@@ -14,6 +14,9 @@ use crate::layout;
 /// The page size of the host and the guest, in bytes.
 pub const PAGE_SIZE: u64 = 4096;
 
+/// What one entry of a page directory maps, in bytes.
+const HUGE_PAGE: usize = 2 << 20;
+
 /// Why there is no guest memory.
 #[derive(Debug, thiserror::Error)]
 pub enum MemoryError {
@@ -46,7 +49,7 @@ pub fn map(bytes: u64) -> Result<GuestMemoryMmap, MemoryError> {
     let mut regions = Vec::new();
     for (start, length) in layout::ram_ranges(bytes) {
         let length = usize::try_from(length).map_err(io::Error::other).map_err(failed)?;
-        let region = map_anonymous(length).map_err(failed)?;
+        let region = map_aligned(length).map_err(failed)?;
         regions.push(
             GuestRegionMmap::new(region, GuestAddress(start))
                 .ok_or_else(|| failed(io::Error::other("the addresses overflow")))?,
@@ -69,6 +72,34 @@ pub fn map_anonymous(length: usize) -> io::Result<MmapRegion> {
         return Err(io::Error::last_os_error());
     }
     Ok(region)
+}
+
+/// Anonymous pages for a guest, at an address at which huge pages can map them on both sides: whether the host uses some
+/// is its administrator's choice. They stay mapped until the process ends, as a VM's memory does.
+fn map_aligned(length: usize) -> io::Result<MmapRegion> {
+    let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
+    let protection = libc::PROT_READ | libc::PROT_WRITE;
+    let beyond = || io::Error::other("more than can be addressed");
+    let wanted = length.checked_add(HUGE_PAGE).ok_or_else(beyond)?;
+    // SAFETY: a new mapping at an address of the kernel's choice.
+    let start = unsafe { libc::mmap(std::ptr::null_mut(), wanted, protection, flags, -1, 0) };
+    if start == libc::MAP_FAILED {
+        return Err(io::Error::last_os_error());
+    }
+    let head = start.align_offset(HUGE_PAGE);
+    // SAFETY: the alignment leaves at most HUGE_PAGE - 1 bytes before, so `length` bytes from here are in the mapping.
+    let aligned = unsafe { start.byte_add(head) };
+    // SAFETY: both are ends of the mapping just made that nothing refers to; unmapping none of it does nothing.
+    unsafe {
+        libc::munmap(start, head);
+        libc::munmap(aligned.byte_add(length), HUGE_PAGE - head);
+    }
+    // SAFETY: the range is what is left of the mapping, and the advice changes no content.
+    if unsafe { libc::madvise(aligned, length, libc::MADV_DONTDUMP) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: likewise, and it is never unmapped.
+    unsafe { MmapRegion::build_raw(aligned.cast(), length, protection, flags) }.map_err(io::Error::other)
 }
 
 /// Gives every region of `memory` to the VM, from slot 0 on. Returns the next free slot.
@@ -146,6 +177,16 @@ mod tests {
     use vm_memory::Bytes;
 
     use super::*;
+
+    #[test]
+    fn huge_pages_can_map_it() {
+        let memory = map((3 << 30) + (6 << 20)).unwrap();
+        assert_eq!(memory.num_regions(), 2);
+        for region in memory.iter() {
+            assert_eq!(region.as_ptr().align_offset(HUGE_PAGE), 0);
+            region.write_obj(1u8, vm_memory::MemoryRegionAddress(region.len() - 1)).unwrap();
+        }
+    }
 
     #[test]
     fn discarded_pages_read_as_zeros_and_neighbours_stay() {

@@ -13,7 +13,7 @@ pub enum CmdlineError {
     Control,
 }
 
-const ALWAYS: [&str; 6] = [
+const ALWAYS: [&str; 4] = [
     // A reset by the keyboard controller is one exit that says "reset"; the other ways are a triple fault, or tables
     // that are not there.
     "reboot=k",
@@ -21,10 +21,6 @@ const ALWAYS: [&str; 6] = [
     "panic=-1",
     // Every message is an exit per character with a serial console, and without one still work for nobody.
     "quiet",
-    // KVM keeps the TSC stable or says otherwise through kvm-clock; the watchdog would compare it with nothing.
-    "tsc=reliable",
-    // The PIT is not there to be compared with. Linux knows this of KVM, but only after it is certain of KVM.
-    "no_timer_check",
     // Keeps the self-tests of ciphers, milliseconds of every boot, out if the kernel was built with them.
     "cryptomgr.notests",
 ];
