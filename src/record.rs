@@ -71,7 +71,7 @@ pub fn write<T: Serialize>(path: &Path, record: &T) -> Result<(), RecordError> {
 /// # Errors
 /// When it cannot be written; the old file is then still there.
 pub fn write_bytes(path: &Path, content: &[u8]) -> Result<(), RecordError> {
-    let temporary = path.with_extension(format!("{}.tmp", std::process::id()));
+    let temporary = temporary(path);
     let written = (|| {
         let mut file =
             OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
@@ -85,6 +85,17 @@ pub fn write_bytes(path: &Path, content: &[u8]) -> Result<(), RecordError> {
         let _ = fs::remove_file(&temporary);
         RecordError::io(path)(e)
     })
+}
+
+/// A name beside `path` that no record has: records' names do not start with a dot.
+fn temporary(path: &Path) -> PathBuf {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    path.with_file_name(format!(".{name}.{}.tmp", std::process::id()))
+}
+
+/// Whether a file of this name is a record that was not finished.
+pub fn is_temporary(name: &str) -> bool {
+    name.starts_with('.') && name.ends_with(".tmp")
 }
 
 /// An exclusive lock on a file, held until every copy of its descriptor is closed: by dropping it, or by the end of

@@ -3,7 +3,9 @@
 //! ```text
 //! ROOT/                     default /var/lib/moat, `--root`, MOAT_ROOT
 //!   images/                 the image store, an OCI image layout
-//!   indexes/KEY.erofs       the index of each image that was run
+//!   images.lock             held while the image store changes
+//!   indexes/KEY.erofs       the index of each list of layers
+//!   staging/RANDOM/         an image's files on their way in
 //!   template.ext4           an empty writable disk
 //!   names/NAME              the id of the container of that name
 //!   containers/ID/          one container: its record, lock, writable disk and log

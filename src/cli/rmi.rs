@@ -42,8 +42,6 @@ pub fn run(args: Args, root: &Root) -> anyhow::Result<ExitCode> {
 }
 
 fn remove(engine: &Engine, name: &str, force: bool) -> Result<Vec<Removed>, EngineError> {
-    // What interrupted commands left of containers is cleared away before the set is held still: that needs the set.
-    engine.containers()?;
     let _still = engine.freeze()?;
     engine.store().remove(name, force, |id| {
         let containers = engine.users_of(&id.to_string())?;

@@ -19,6 +19,9 @@ use crate::store::Image;
 /// The search path of a container whose image names none, Docker's.
 const DEFAULT_PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
+/// What guests are, as the OCI writes it.
+const PLATFORM: &str = "linux/amd64";
+
 /// What a user may say about a new container; what is left out comes from the image.
 #[derive(Debug, Clone, Default)]
 pub struct CreateOptions {
@@ -64,6 +67,9 @@ impl Engine {
         // An image cannot be removed between being found and being used.
         let frozen = self.freeze()?;
         let image = self.store().resolve(&options.image)?;
+        if image.platform() != PLATFORM {
+            return Err(EngineError::Platform { image: options.image, platform: image.platform() });
+        }
         let (id, lock) = self.reserve()?;
         let directory = Directory::of(self.root(), &id);
         let created = (|| {
@@ -160,6 +166,9 @@ fn configure_process(
     if args.is_empty() {
         return Err(EngineError::NoCommand);
     }
+    if let Some(signal) = image.stop_signal() {
+        check_signal(signal)?;
+    }
     let working_dir =
         options.working_dir.clone().or_else(|| image.working_dir().clone()).filter(|path| !path.is_empty());
     let working_dir = working_dir.unwrap_or_else(|| "/".to_owned());
@@ -176,6 +185,22 @@ fn configure_process(
         terminal: options.terminal,
         open_stdin: options.open_stdin,
     })
+}
+
+/// Checks a signal's name, with or without SIG, or its number.
+fn check_signal(text: &str) -> Result<(), EngineError> {
+    let name = text.strip_prefix("SIG").unwrap_or(text);
+    let real_time = ["RTMIN", "RTMAX"].iter().any(|limit| {
+        name.strip_prefix(limit).is_some_and(|offset| offset.is_empty() || offset.parse::<i8>().is_ok())
+    });
+    let known = real_time
+        || format!("SIG{name}").parse::<nix::sys::signal::Signal>().is_ok()
+        || text.parse::<u8>().is_ok_and(|number| (1..=64).contains(&number));
+    if known {
+        Ok(())
+    } else {
+        Err(EngineError::Invalid(format!("the image's stop signal '{text}' is none")))
+    }
 }
 
 /// The image's variables, overridden by the user's; a user's `NAME` without a value takes one away.

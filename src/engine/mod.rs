@@ -63,6 +63,16 @@ pub enum EngineError {
     /// Its monitor did not end although its VM was killed.
     #[error("container {0} was killed but its monitor has not ended; try again")]
     Stuck(ContainerId),
+    /// The image is for other machines.
+    #[error(
+        "the image {image} is for {platform} and virtual machines here are linux/amd64; load an image for that"
+    )]
+    Platform {
+        /// The image, as it was asked for.
+        image: String,
+        /// What it is for.
+        platform: String,
+    },
     /// There is nothing to run.
     #[error("no command specified: the image has no CMD and no ENTRYPOINT; name a command after the image")]
     NoCommand,
@@ -273,11 +283,13 @@ impl Engine {
         if !directory.path().exists() {
             return Ok(());
         }
-        // A container that is being created has no lock for a moment, but its creator holds the set.
-        let _frozen = self.freeze()?;
+        // A container that is being created has no lock for a moment, but its creator holds the set. Whoever holds it,
+        // this process included, is not waited for: the next command sweeps.
+        let Some(_frozen) = Lock::attempt(&self.root.containers_lock())? else { return Ok(()) };
         let Some(_lock) = Lock::attempt(&directory.lock())? else { return Ok(()) };
         if record::read::<serde_json::Value>(&directory.config()).is_err_and(|e| e.is_not_found()) {
             Cgroup::of(id).destroy()?;
+            names::release_of(&self.root, id);
             directory
                 .remove()
                 .map_err(|source| EngineError::Remove { path: directory.path().to_owned(), source })?;

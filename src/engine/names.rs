@@ -43,3 +43,15 @@ pub fn release(root: &Root, name: &str, id: &ContainerId) {
         let _ = fs::remove_file(path);
     }
 }
+
+/// Gives back whatever name container `id` has, for when its record cannot tell, and removes names that were never
+/// finished. The caller holds the lock on the set of containers, so nobody is writing one.
+pub fn release_of(root: &Root, id: &ContainerId) {
+    let Ok(entries) = fs::read_dir(root.names()) else { return };
+    for name in entries.flatten().filter_map(|entry| entry.file_name().into_string().ok()) {
+        release(root, &name, id);
+        if record::is_temporary(&name) {
+            let _ = fs::remove_file(root.names().join(name));
+        }
+    }
+}

@@ -24,6 +24,9 @@ use crate::store::ImageDisk;
 /// The guest's context id. Each VM has a vsock of its own, so all of them can be the same.
 const GUEST_CID: u32 = 3;
 
+/// Words for the guest's kernel: without these it makes a network interface that nobody asked for.
+const COMMAND_LINE: &str = "dummy.numdummies=0";
+
 /// How many lines of its report a VM is believed to need.
 const MAX_REPORT_LINES: u64 = 16;
 
@@ -86,7 +89,7 @@ impl Vm {
             memory_mib: container.config.resources.memory_mib,
             kernel: launch.add(Artifacts::open(&artifacts.kernel())?.into()),
             initramfs: launch.add(Artifacts::open(&artifacts.initramfs())?.into()),
-            command_line: String::new(),
+            command_line: COMMAND_LINE.to_owned(),
             disks: disks(container, disk, &mut launch)?,
             vsock: VsockConfig { guest_cid: GUEST_CID, dial: launch.add(theirs) },
             balloon: true,
@@ -201,4 +204,13 @@ fn disks(container: &Container, image: ImageDisk, launch: &mut Launch) -> Result
 fn debug_console_descriptor(wanted: bool, launch: &mut Launch) -> io::Result<Option<Fd>> {
     // With --debug-console the monitor's stderr is the user's.
     wanted.then(|| Ok(launch.add(io::stderr().as_fd().try_clone_to_owned()?))).transpose()
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn agent_and_vmm_mean_the_same_power_off_port() {
+        // Neither crate knows the other; this one knows both.
+        assert_eq!(moat_protocol::POWER_OFF_PORT, moat_vmm::layout::POWER_OFF_PORT);
+    }
 }

