@@ -16,7 +16,7 @@ const ALLOWED: [(&str, &[&str]); 5] = [
 const FORBIDDEN: [(&str, &[&str]); 3] = [
     ("moat-agent", &["tokio", "clap", "moat-vmm", "moat-rootfs"]),
     ("moat-vmm", &["tokio", "oci-spec", "clap", "moat-protocol"]),
-    ("moat-rootfs", &["tokio", "oci-spec", "clap", "sha2"]),
+    ("moat-rootfs", &["tokio", "oci-spec", "clap", "serde_json"]),
 ];
 
 fn dependencies() -> BTreeMap<String, BTreeSet<String>> {

@@ -4,6 +4,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use moat_protocol::frame::FrameError;
 use moat_protocol::{
     CONTROL_PORT, ExitStatus, GuestMessage, HostMessage, ProcessId, STREAM_PORT, StartFailure, Stream,
     StreamHello, StreamToken,
@@ -28,6 +29,9 @@ const BOOT_LIMIT: Duration = Duration::from_secs(120);
 
 /// How long the agent may take to set the container up and connect its streams, or to power off.
 const AGENT_LIMIT: Duration = Duration::from_secs(60);
+
+/// How long a VM whose connections are gone may take to be gone itself.
+const END_LIMIT: Duration = Duration::from_secs(5);
 
 /// The container's first process.
 const MAIN: ProcessId = ProcessId(0);
@@ -133,7 +137,7 @@ impl Guest {
                         return Ok(Exit { code: exit_code(status), oom_killed });
                     }
                     Ok(other) => return Err(format!("the guest's agent broke the protocol: {other:?}")),
-                    Err(e) => return Err(format!("lost the guest's agent: {e}")),
+                    Err(e) => return Err(lost(vm, &e).await),
                 },
                 message = client.next() => self.forward(message).await?,
                 // The agent has all its connections; whatever else dials from the guest is hung up on.
@@ -193,7 +197,15 @@ async fn greet(vm: &Vm) -> Result<Control, StartError> {
             Err(StartError::setup(format!("the guest could not boot ({phase:?}): {message}")))
         }
         Ok(other) => Err(StartError::setup(format!("the guest's agent broke the protocol: {other:?}"))),
-        Err(e) => Err(StartError::setup(format!("lost the guest's agent: {e}"))),
+        Err(e) => Err(StartError::setup(lost(vm, &e).await)),
+    }
+}
+
+/// Why the agent cannot be heard any more. When the VM is what ended, its own words say more.
+async fn lost(vm: &Vm, error: &FrameError) -> String {
+    match timeout(END_LIMIT, vm.ended()).await {
+        Ok(why) => why.to_string(),
+        Err(_) => format!("lost the guest's agent: {error}"),
     }
 }
 
@@ -228,7 +240,7 @@ async fn connect(
                 Ok(other) => {
                     return Err(StartError::setup(format!("the guest's agent broke the protocol: {other:?}")));
                 }
-                Err(e) => return Err(StartError::setup(format!("lost the guest's agent: {e}"))),
+                Err(e) => return Err(StartError::setup(lost(vm, &e).await)),
             },
             dialed = vm.dialed() => {
                 let dialed = dialed.map_err(StartError::setup)?;

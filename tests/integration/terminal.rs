@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 
 use nix::pty::{Winsize, openpty};
 
@@ -27,7 +27,11 @@ impl Session {
         let pty = openpty(&window(33, 101), None).expect("a pty");
         let end = |fd: &OwnedFd| Stdio::from(fd.try_clone().expect("a descriptor"));
         let words = ["run", "--rm", "-it", "localhost/busybox"].iter().chain(command);
-        let mut moat = shared().command(words);
+        // As in a terminal window: the program leads a session whose terminal this is, so it hears of resizes.
+        let inner = shared().command(words);
+        let mut moat = Command::new("setsid");
+        moat.args(["--ctty", "--wait"]).arg(inner.get_program()).args(inner.get_args());
+        moat.envs(inner.get_envs().filter_map(|(name, value)| Some((name, value?))));
         moat.stdin(end(&pty.slave)).stdout(end(&pty.slave)).stderr(end(&pty.slave));
         let child = moat.spawn().expect("moat starts");
         Self { master: pty.master.into(), child, seen: String::new() }
@@ -88,7 +92,14 @@ fn a_shell_at_a_terminal() {
 fn a_full_screen_program_draws() {
     let mut session = Session::start(&["vi", "/tmp/poem"]);
     session.expect("/tmp/poem");
-    session.type_in("iroses are red\x1b:wq\n");
+    // As a person types: each key after the screen has answered the one before.
+    session.type_in("i");
+    session.expect("I /tmp/poem");
+    session.type_in("roses are red");
+    session.expect("red");
+    session.type_in("\x1b");
+    session.expect("- /tmp/poem");
+    session.type_in(":wq\r");
     session.expect("1L");
     assert!(session.child.wait().expect("it ends").success());
 }
