@@ -55,7 +55,7 @@ fn a_slow_reader_slows_the_writer_and_grows_nothing() {
     let moat = shared();
     let name = "slow-reader";
     let mut child = moat
-        .command(["run", "--name", name, "localhost/busybox", "sh", "-c", "yes | head -c 60000000"])
+        .command(["run", "--name", name, "localhost/busybox", "sh", "-c", "yes | head -c 20000000"])
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .spawn()
@@ -71,7 +71,7 @@ fn a_slow_reader_slows_the_writer_and_grows_nothing() {
     assert!(resident < 16 << 10, "the monitor holds {resident} KiB");
     let mut rest = Vec::new();
     stdout.read_to_end(&mut rest).expect("output");
-    assert_eq!(rest.len() + 1, 60_000_000);
+    assert_eq!(rest.len() + 1, 20_000_000);
     assert!(child.wait().expect("it ends").success());
     moat.run(["rm", name]).ok();
 }
