@@ -5,6 +5,7 @@ mod client;
 mod descriptors;
 mod guest;
 mod link;
+mod memory;
 mod spec;
 mod streams;
 mod vm;
@@ -101,6 +102,7 @@ async fn execute(
         return failed(CANNOT_RUN, e.to_string());
     }
     client.send(&MonitorMessage::Started).await;
+    memory::release();
     let exit = guest.supervise(&vm, client).await;
     let outcome = match exit {
         Ok(exit) => {
