@@ -24,9 +24,8 @@ use crate::store::ImageDisk;
 /// The guest's context id. Each VM has a vsock of its own, so all of them can be the same.
 const GUEST_CID: u32 = 3;
 
-/// Words for the guest's kernel. Without the first it makes a network interface that nobody asked for. The second has it
-/// report free memory from 16 KiB on instead of 2 MiB: what a boot leaves is scattered.
-const COMMAND_LINE: &str = "dummy.numdummies=0 page_reporting.page_reporting_order=2";
+/// Words for the guest's kernel: without these it makes a network interface that nobody asked for.
+const COMMAND_LINE: &str = "dummy.numdummies=0";
 
 /// How many lines of its report a VM is believed to need.
 const MAX_REPORT_LINES: u64 = 16;
