@@ -28,26 +28,6 @@ pub struct Streams {
     pub terminal: bool,
 }
 
-/// How far a container has come.
-pub enum End {
-    /// Its process runs.
-    Started,
-    /// Its process has ended.
-    Exited {
-        /// Its exit code.
-        code: u8,
-        /// What ended it, if it was not itself.
-        error: Option<String>,
-    },
-    /// Its process could not be started.
-    Failed {
-        /// 125, 126 or 127.
-        code: u8,
-        /// Why.
-        message: String,
-    },
-}
-
 /// A connection to a container's monitor.
 pub struct Attachment {
     connection: UnixStream,
@@ -119,7 +99,7 @@ impl Attachment {
     ///
     /// # Errors
     /// When the monitor is lost.
-    pub fn started(mut self) -> anyhow::Result<End> {
+    pub fn started(mut self) -> anyhow::Result<MonitorMessage> {
         self.next()
     }
 
@@ -127,10 +107,10 @@ impl Attachment {
     ///
     /// # Errors
     /// When the monitor is lost.
-    pub fn ended(mut self) -> anyhow::Result<End> {
+    pub fn ended(mut self) -> anyhow::Result<MonitorMessage> {
         loop {
             match self.next()? {
-                End::Started => RUNNING.store(true, Ordering::SeqCst),
+                MonitorMessage::Started => RUNNING.store(true, Ordering::SeqCst),
                 end => {
                     for output in self.outputs.drain(..) {
                         if output.join().is_err() {
@@ -143,14 +123,9 @@ impl Attachment {
         }
     }
 
-    fn next(&mut self) -> anyhow::Result<End> {
-        let message = frame::read(&mut self.connection)
-            .context("lost the container's monitor; 'moat ps -a' tells what became of the container")?;
-        Ok(match message {
-            MonitorMessage::Started => End::Started,
-            MonitorMessage::Exited { code, error } => End::Exited { code, error },
-            MonitorMessage::Failed { code, message } => End::Failed { code, message },
-        })
+    fn next(&mut self) -> anyhow::Result<MonitorMessage> {
+        frame::read(&mut self.connection)
+            .context("lost the container's monitor; 'moat ps -a' tells what became of the container")
     }
 }
 

@@ -7,10 +7,11 @@ use std::process::ExitCode;
 use anyhow::{Context, bail};
 use moat::engine::config::Tmpfs;
 use moat::engine::{CreateOptions, Engine};
+use moat::monitor::wire::MonitorMessage;
 use moat::root::Root;
 use moat_vmm::config::{MAX_VCPUS, MIN_MEMORY_MIB};
 
-use super::attach::{self, End, Streams};
+use super::attach::{self, Streams};
 use super::terminal;
 
 /// Create a container from an image and run a command in it
@@ -107,17 +108,17 @@ pub fn run(args: Args, root: Root) -> anyhow::Result<ExitCode> {
     let attachment = attach::attach(connection, streams)?;
     let end = if detach { attachment.started()? } else { attachment.ended()? };
     match end {
-        End::Started => {
+        MonitorMessage::Started => {
             println!("{id}");
             Ok(ExitCode::SUCCESS)
         }
-        End::Exited { code, error } => {
+        MonitorMessage::Exited { code, error } => {
             if let Some(error) = error {
                 eprintln!("moat: {error}");
             }
             Ok(ExitCode::from(code))
         }
-        End::Failed { code, message } => {
+        MonitorMessage::Failed { code, message } => {
             eprintln!("moat: cannot start container {}: {message}", id.short());
             Ok(ExitCode::from(code))
         }

@@ -3,7 +3,7 @@
 //! A client's first message is [`ClientMessage::Attach`], and with it come the descriptors of the streams it has: raw
 //! bytes, no frames. The connection itself stays for signals, resizes and the end.
 
-use moat_protocol::{TerminalSize, frame};
+use moat_protocol::TerminalSize;
 use serde::{Deserialize, Serialize};
 
 /// From a client to the monitor.
@@ -57,6 +57,3 @@ pub enum MonitorMessage {
 
 /// How many descriptors an [`ClientMessage::Attach`] can bring.
 pub const MAX_DESCRIPTORS: usize = 3;
-
-/// The size of a frame's header, for those who read without blocking.
-pub const HEADER_SIZE: usize = frame::HEADER_SIZE;
