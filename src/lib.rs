@@ -3,7 +3,10 @@
 //! [`store`] keeps images, [`engine`] keeps containers, [`monitor`] runs one of them; the `moat` binary's `cli`
 //! modules turn command lines into calls of these and their answers into text.
 
+pub mod archive;
 pub mod engine;
+pub mod halt;
+pub mod image_config;
 pub mod monitor;
 pub mod record;
 pub mod root;

@@ -12,6 +12,9 @@ use thiserror::Error;
 /// The largest record that is read, in bytes. Ours are far smaller; a larger file was not written by us.
 pub const MAX_RECORD: u64 = 16 << 20;
 
+/// What most records fit into, in bytes.
+const USUAL_RECORD: usize = 8 << 10;
+
 /// What can go wrong with a record.
 #[derive(Debug, Error)]
 pub enum RecordError {
@@ -51,7 +54,8 @@ impl RecordError {
 /// When it cannot be read ([`RecordError::is_not_found`] tells whether it exists), is too large or is damaged.
 pub fn read<T: DeserializeOwned>(path: &Path) -> Result<T, RecordError> {
     let file = File::open(path).map_err(RecordError::io(path))?;
-    let mut text = Vec::new();
+    // Room for the whole of most records: without it, a small buffer grows through a dozen reads.
+    let mut text = Vec::with_capacity(USUAL_RECORD);
     file.take(MAX_RECORD).read_to_end(&mut text).map_err(RecordError::io(path))?;
     serde_json::from_slice(&text).map_err(|source| RecordError::Damaged { path: path.to_owned(), source })
 }

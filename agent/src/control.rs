@@ -87,7 +87,15 @@ impl Control {
     /// # Errors
     /// When the connection is broken.
     pub fn send(&mut self, message: &GuestMessage) -> Result<(), FrameError> {
-        self.unsent.extend(frame::encode(message)?);
+        self.send_frame(frame::encode(message)?)
+    }
+
+    /// Queues a message that is a frame already and sends as much as the connection takes.
+    ///
+    /// # Errors
+    /// When the connection is broken.
+    pub fn send_frame(&mut self, frame: Vec<u8>) -> Result<(), FrameError> {
+        self.unsent.extend(frame);
         self.flush()
     }
 

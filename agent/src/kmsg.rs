@@ -6,6 +6,7 @@
 use std::fmt::Display;
 use std::fs::{File, OpenOptions};
 use std::io::Write;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::OnceLock;
 
 /// The longest line that is logged in bytes; the kernel refuses records over about 1 KB.
@@ -19,6 +20,11 @@ pub fn open() {
         let _ = LOG.set(file);
     }
     std::panic::set_hook(Box::new(|panic| log(panic)));
+}
+
+/// The descriptor of the log, for a child that keeps it open.
+pub fn as_fd() -> Option<BorrowedFd<'static>> {
+    LOG.get().map(AsFd::as_fd)
 }
 
 /// Logs a line at the level of an error.

@@ -1,16 +1,23 @@
-//! PID 1 of every Moat guest: it boots, starts the container's process, carries its streams and reports its end.
+//! PID 1 of every Moat guest: it boots, starts the container's processes, carries their streams and reports their ends.
 //!
 //! The agent has one thread. It waits in poll(2) for the host, for its children and for the streams, so it can fork
-//! without a helper, and needs no stacks and locks.
+//! without a helper, and needs no stacks and locks. What could make it wait, such as a file system, is done by a child.
 
+mod archive;
 pub mod boot;
 pub mod container;
 mod control;
 pub mod dial;
+mod failure;
 pub mod kmsg;
 mod network;
 pub mod power;
+mod process;
+mod processes;
 mod reaper;
+mod requests;
 pub mod serve;
+mod stats;
 mod streams;
 pub mod sys;
+mod task;

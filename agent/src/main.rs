@@ -9,6 +9,7 @@ use std::path::Path;
 use moat_agent::boot::{self, place};
 use moat_agent::dial::Vsock;
 use moat_agent::serve::{self, Place};
+use moat_agent::sys::process;
 use moat_agent::{kmsg, power};
 
 /// Called by the C library.
@@ -21,9 +22,17 @@ pub extern "C" fn main() -> i32 {
     }
     match boot::run(&Vsock) {
         Ok(control) => {
+            // The OOM killer never picks PID 1, so there is no score to set, nor one to take back from children.
+            // Writers to two pipes wait until the agent has read the first one, see `streams`.
+            if let Err(error) = process::take_precedence() {
+                kmsg::log(format_args!("cannot run before everything else: {error}"));
+            }
             let place = Place {
-                root: Path::new(place::ROOT).to_owned(),
-                etc: Path::new(place::ETC).to_owned(),
+                root: place::ROOT.into(),
+                image: place::IMAGE.into(),
+                upper: place::UPPER.into(),
+                etc: place::ETC.into(),
+                devices: place::DEVICES.into(),
                 cgroup: Path::new(place::CGROUP).join("container"),
             };
             serve::serve(control, &Vsock, &place);

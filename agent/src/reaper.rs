@@ -30,22 +30,17 @@ impl Reaper {
         self.0.as_fd()
     }
 
-    /// Reaps every child that has ended and returns how `watched` did, if it is among them.
-    pub fn reap(&self, watched: Option<Pid>) -> Option<ExitStatus> {
+    /// Reaps every child that has ended. A PID namespace's first process is not among them before the others of the
+    /// namespace have been.
+    pub fn reap(&self) -> Vec<(Pid, ExitStatus)> {
         while let Ok(Some(_)) = self.0.read_signal() {}
-        let mut found = None;
         // An error means that there is no child at all.
-        while let Ok(Some((pid, status))) = sys::process::reap() {
-            if watched == Some(pid) {
-                found = Some(status);
-            }
-        }
-        found
+        std::iter::from_fn(|| sys::process::reap().ok().flatten()).collect()
     }
 
     /// Reaps what has ended and says whether no child is left.
     pub fn is_alone(&self) -> bool {
-        self.reap(None);
+        self.reap();
         sys::process::reap() == Err(Errno::ECHILD)
     }
 }

@@ -5,27 +5,39 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use moat_protocol::frame::FrameError;
-use moat_protocol::guest::{ContainerSpec, HostMessage};
-use moat_protocol::{ExitStatus, GuestMessage, ProcessId, StreamToken, TerminalSize};
+use moat_protocol::guest::{ContainerSpec, ExecSpec, HostMessage};
+use moat_protocol::{GuestMessage, ProcessId, StreamToken};
 
-use crate::container::{Cgroup, Container, News};
+use crate::container::Container;
 use crate::control::Control;
 use crate::dial::Dial;
+use crate::failure::Failure;
+use crate::process::{News, Part, Process};
 use crate::reaper::Reaper;
-use crate::streams::{BUFFER_SIZE, Flow, Relay};
+use crate::requests::Requests;
+use crate::streams::BUFFER_SIZE;
 use crate::sys::poll::{self, Interest};
-use crate::{kmsg, network, sys};
+use crate::{kmsg, network, stats, sys};
 
 /// How long killed processes may take to disappear before the disk is settled without waiting for them any more; one
 /// that hangs in the kernel would otherwise keep the guest from ever ending.
 const END_LIMIT: Duration = Duration::from_secs(10);
 
+/// How many processes the host can have at once: each holds six descriptors here at most, and the limit of PID 1 is 1024.
+const MOST_PROCESSES: usize = 128;
+
 /// Where the container is put together.
 pub struct Place {
     /// Its root file system, a mount point.
     pub root: PathBuf,
+    /// The image below it.
+    pub image: PathBuf,
+    /// What the container has changed: the upper directory of the overlay.
+    pub upper: PathBuf,
     /// A directory for the files that are mounted over /etc/hosts and its like.
     pub etc: PathBuf,
+    /// The guest's devices.
+    pub devices: PathBuf,
     /// Its control group, which is created; the parent must be a cgroup2 mount.
     pub cgroup: PathBuf,
 }
@@ -49,17 +61,19 @@ struct Server<'a> {
     place: &'a Place,
     reaper: Reaper,
     container: Option<Container>,
-    relays: Vec<Relay>,
+    /// Those that have not ended, and those whose output is still on its way.
+    processes: Vec<Process>,
+    requests: Requests,
     buffer: Box<[u8]>,
 }
 
-/// What a wait has found.
-struct Events {
-    control: poll::Events,
-    children: bool,
-    news: bool,
-    /// For each relay what is up at its sink, or nothing when neither end has anything.
-    relays: Vec<Option<poll::Events>>,
+/// Where something is up.
+#[derive(Clone, Copy)]
+enum Subject {
+    Process(ProcessId, Part),
+    Children,
+    Request(usize),
+    Control,
 }
 
 impl<'a> Server<'a> {
@@ -71,7 +85,8 @@ impl<'a> Server<'a> {
             place,
             reaper: Reaper::new()?,
             container: None,
-            relays: Vec::new(),
+            processes: Vec::new(),
+            requests: Requests::default(),
             buffer: vec![0; BUFFER_SIZE].into_boxed_slice(),
         })
     }
@@ -79,174 +94,203 @@ impl<'a> Server<'a> {
     /// Returns when the host asks for the end.
     fn run(&mut self) -> Result<(), FrameError> {
         loop {
-            let events = self.wait()?;
-            // News of the start before the end of the process, so that the host hears of them in this order.
-            if events.news {
-                self.take_news()?;
-            }
-            if events.children {
-                self.reap()?;
-            }
-            self.pump(&events.relays);
-            if events.control & poll::OUT != 0 {
-                self.control.flush()?;
-            }
-            if events.control & !poll::OUT != 0 {
-                while let Some(message) = self.control.receive()? {
-                    if matches!(message, HostMessage::Shutdown) {
-                        return Ok(());
+            for (subject, events) in self.wait()? {
+                match subject {
+                    Subject::Process(id, Part::News) => self.take_news(id)?,
+                    Subject::Process(id, part) => {
+                        if let Some(process) = find(&mut self.processes, id) {
+                            process.pump(part, events, &mut self.buffer);
+                        }
                     }
-                    self.obey(message)?;
+                    Subject::Children => self.reap()?,
+                    Subject::Request(at) => {
+                        if let Some(answer) = self.requests.hear(at, self.container.as_ref()) {
+                            self.control.send_frame(answer)?;
+                        }
+                    }
+                    Subject::Control => {
+                        if events & poll::OUT != 0 {
+                            self.control.flush()?;
+                        }
+                        if events & !poll::OUT != 0 && self.listen()? {
+                            return Ok(());
+                        }
+                    }
                 }
             }
+            self.processes.iter_mut().for_each(Process::sweep);
+            self.processes.retain(|process| !process.is_over());
+            self.requests.sweep();
         }
     }
 
-    fn wait(&self) -> Result<Events, FrameError> {
-        let news = self.container.as_ref().and_then(Container::news_fd);
-        let mut interests = vec![
-            Interest::new(self.control.as_fd(), self.control.interest()),
-            Interest::new(self.reaper.as_fd(), poll::IN),
-        ];
-        interests.extend(news.map(|fd| Interest::new(fd, poll::IN)));
-        let first_relay = interests.len();
-        for relay in &self.relays {
-            let (sink, events) = relay.sink_interest();
-            interests.push(Interest::new(sink, events));
-            interests.extend(relay.source_interest().map(|(source, events)| Interest::new(source, events)));
-        }
-        poll::wait(&mut interests, None).map_err(|error| FrameError::Io(error.into()))?;
-        let found = |at: usize| interests.get(at).map_or(0, Interest::found);
-        let mut at = first_relay;
-        let relays = self.relays.iter().map(|relay| {
-            let sink = found(at);
-            at += 1;
-            let mut any = sink != 0;
-            if relay.source_interest().is_some() {
-                any |= found(at) != 0;
-                at += 1;
-            }
-            any.then_some(sink)
+    /// Waits until something is up, and says where. News of a start come before the end of the process, so that the
+    /// host hears of them in this order.
+    fn wait(&self) -> Result<Vec<(Subject, poll::Events)>, FrameError> {
+        let news = self.processes.iter().filter_map(|process| {
+            Some((Subject::Process(process.id, Part::News), process.news_fd()?, poll::IN))
         });
-        let relays = relays.collect();
-        let has_news = news.is_some() && found(2) != 0;
-        Ok(Events { control: found(0), children: found(1) != 0, news: has_news, relays })
+        let streams = self.processes.iter().flat_map(|process| {
+            let of = |part| Subject::Process(process.id, part);
+            process.stream_interests().map(move |(part, fd, events)| (of(part), fd, events))
+        });
+        let requests = self.requests.interests().map(|(at, fd)| (Subject::Request(at), fd, poll::IN));
+        let watched: Vec<_> = news
+            .chain([(Subject::Children, self.reaper.as_fd(), poll::IN)])
+            .chain(streams)
+            .chain(requests)
+            .chain([(Subject::Control, self.control.as_fd(), self.control.interest())])
+            .collect();
+        let mut interests: Vec<_> =
+            watched.iter().map(|(_, fd, events)| Interest::new(*fd, *events)).collect();
+        poll::wait(&mut interests, None).map_err(|error| FrameError::Io(error.into()))?;
+        let found =
+            watched.iter().zip(interests).map(|((subject, ..), interest)| (*subject, interest.found()));
+        Ok(found.filter(|(_, events)| *events != 0).collect())
+    }
+
+    /// Takes what the host has said; tells whether it asks for the end.
+    fn listen(&mut self) -> Result<bool, FrameError> {
+        while let Some(message) = self.control.receive()? {
+            if matches!(message, HostMessage::Shutdown) {
+                return Ok(true);
+            }
+            self.obey(message)?;
+        }
+        Ok(false)
     }
 
     fn obey(&mut self, message: HostMessage) -> Result<(), FrameError> {
         match message {
-            HostMessage::Start { process, token, spec } => self.start(process, &token, &spec),
+            HostMessage::Start { process, token, spec } => {
+                let started = self.start(process, &token, &spec);
+                self.admit(process, started)
+            }
+            HostMessage::Exec { process, token, spec } => {
+                let started = self.exec(process, &token, &spec);
+                self.admit(process, started)
+            }
             HostMessage::Signal { process, signal } => {
-                self.signal(process, signal);
+                if let Some(process) = find(&mut self.processes, process) {
+                    process.signal(signal);
+                }
                 Ok(())
             }
             HostMessage::Resize { process, size } => {
-                self.resize(process, size);
+                if let Some(process) = find(&mut self.processes, process) {
+                    process.resize(size);
+                }
+                Ok(())
+            }
+            HostMessage::Archive { request, token, task } => {
+                let running = running(self.container.as_ref(), &self.processes);
+                let way = (self.place, self.dialer);
+                let started = self.requests.archive(request, &token, &task, way, running);
+                self.refuse(started)
+            }
+            HostMessage::Processes { request } => {
+                let started = self.requests.processes(request, self.container.as_ref());
+                self.refuse(started)
+            }
+            HostMessage::Stats { request } => {
+                let stats = stats::read(&self.place.cgroup);
+                self.control.send(&GuestMessage::Stats { request, stats })
+            }
+            HostMessage::LimitProcesses { limit } => {
+                if let Some(container) = &self.container
+                    && let Err(error) = container.cgroup.limit_processes(limit)
+                {
+                    kmsg::log(format_args!("cannot limit the number of processes: {error}"));
+                }
                 Ok(())
             }
             HostMessage::Shutdown => Ok(()),
         }
     }
 
+    fn refuse(&mut self, started: Result<(), GuestMessage>) -> Result<(), FrameError> {
+        started.or_else(|refusal| self.control.send(&refusal))
+    }
+
     fn start(
         &mut self,
-        process: ProcessId,
+        id: ProcessId,
         token: &StreamToken,
         spec: &ContainerSpec,
-    ) -> Result<(), FrameError> {
+    ) -> Result<Process, Failure> {
         if self.container.is_some() {
-            let failure = crate::container::Failure::setup("this guest's container has been started before");
-            return self.control.send(&failure.message(process));
+            return Err(Failure::setup("this guest's container has been started before"));
         }
         network::prepare();
-        match Container::start(process, token, spec, self.dialer, self.place) {
-            Ok((container, relays)) => {
-                self.container = Some(container);
-                self.relays = relays;
+        let (container, process) = Container::start(id, token, spec, self.dialer, self.place)?;
+        self.container = Some(container);
+        Ok(process)
+    }
+
+    fn exec(&mut self, id: ProcessId, token: &StreamToken, spec: &ExecSpec) -> Result<Process, Failure> {
+        if find(&mut self.processes, id).is_some() {
+            return Err(Failure::setup(format!("there is a process with the name {} already", id.0)));
+        }
+        if self.processes.len() >= MOST_PROCESSES {
+            let message =
+                format!("{MOST_PROCESSES} processes have been started in the container and not ended");
+            return Err(Failure::setup(message));
+        }
+        let running = running(self.container.as_ref(), &self.processes);
+        let container = running.ok_or_else(|| Failure::setup("the container is not running"))?;
+        container.exec(id, token, spec, self.dialer)
+    }
+
+    /// Takes a new process in, or tells why there is none.
+    fn admit(&mut self, id: ProcessId, started: Result<Process, Failure>) -> Result<(), FrameError> {
+        match started {
+            Ok(process) => {
+                self.processes.push(process);
                 Ok(())
             }
-            Err(failure) => self.control.send(&failure.message(process)),
+            Err(failure) => self.control.send(&failure.message(id)),
         }
     }
 
-    fn running(&mut self, process: ProcessId) -> Option<&mut Container> {
-        self.container.as_mut().filter(|container| container.process == process)
+    /// Hears from a process that is being started.
+    fn take_news(&mut self, id: ProcessId) -> Result<(), FrameError> {
+        let news = find(&mut self.processes, id).and_then(Process::take_news);
+        self.tell(id, news)
     }
 
-    fn signal(&mut self, process: ProcessId, signal: i32) {
-        // A process that has been reaped has no pid here any more, so a recycled one is never hit.
-        let Some(pid) = self.running(process).and_then(|container| container.pid) else { return };
-        if let Err(error) = sys::process::kill(pid, signal) {
-            kmsg::log(format_args!("cannot send signal {signal}: {error}"));
-        }
-    }
-
-    fn resize(&mut self, process: ProcessId, size: TerminalSize) {
-        if let Some(container) = self.running(process) {
-            container.resize(size);
-        }
-    }
-
-    /// Hears from the process that is being started.
-    fn take_news(&mut self) -> Result<(), FrameError> {
-        let Some(container) = &mut self.container else { return Ok(()) };
-        loop {
-            let message = match container.take_news() {
-                News::None => return Ok(()),
-                News::Terminal(relays) => {
-                    self.relays.extend(relays);
-                    continue;
-                }
-                News::Started => GuestMessage::Started { process: container.process },
-                News::Failed(failure) => {
-                    self.relays.clear();
-                    failure.message(container.process)
-                }
-            };
-            self.control.send(&message)?;
+    fn tell(&mut self, id: ProcessId, news: Option<News>) -> Result<(), FrameError> {
+        match news {
+            None => Ok(()),
+            Some(News::Started) => self.control.send(&GuestMessage::Started { process: id }),
+            Some(News::Failed(failure)) => self.control.send(&failure.message(id)),
         }
     }
 
     fn reap(&mut self) -> Result<(), FrameError> {
-        let pid = self.container.as_ref().and_then(|container| container.pid);
-        let Some(status) = self.reaper.reap(pid) else { return Ok(()) };
-        self.take_news()?;
-        self.report_exit(status)
-    }
-
-    fn report_exit(&mut self, status: ExitStatus) -> Result<(), FrameError> {
-        let Some(container) = &mut self.container else { return Ok(()) };
-        container.pid = None;
-        if container.failed() {
-            return Ok(());
-        }
-        let oom_killed = container.cgroup.oom_killed();
-        self.control.send(&GuestMessage::Exited { process: container.process, status, oom_killed })
-    }
-
-    fn pump(&mut self, events: &[Option<poll::Events>]) {
-        let mut hung_up = false;
-        let mut events = events.iter().copied().chain(std::iter::repeat(None));
-        self.relays.retain_mut(|relay| {
-            let Some(Some(sink)) = events.next() else { return true };
-            let goes_on = relay.pump(sink, &mut self.buffer) == Flow::Open;
-            hung_up |= !goes_on && relay.is_terminal_output();
-            goes_on
-        });
-        if hung_up {
-            // Nobody sees the terminal any more: with its last descriptor it hangs up, as a line would.
-            self.relays.retain(|relay| !relay.is_terminal());
-            if let Some(container) = &mut self.container {
-                container.hang_up();
+        for (pid, status) in self.reaper.reap() {
+            self.requests.reaped(pid);
+            let Some(process) = self.processes.iter_mut().find(|process| process.pid == Some(pid)) else {
+                continue;
+            };
+            process.pid = None;
+            let (id, news) = (process.id, process.take_news());
+            let failed = process.failed();
+            self.tell(id, news)?;
+            if !failed {
+                let oom_killed = self.container.as_ref().is_some_and(|it| it.cgroup.oom_killed());
+                self.control.send(&GuestMessage::Exited { process: id, status, oom_killed })?;
             }
         }
+        Ok(())
     }
 
     /// Ends every process that is left.
     fn end(&mut self) {
-        self.relays.clear();
-        let Some(container) = &self.container else { return };
-        if let Err(error) = container.cgroup.kill() {
+        self.processes.clear();
+        self.requests.kill();
+        if let Some(container) = &self.container
+            && let Err(error) = container.cgroup.kill()
+        {
             kmsg::log(format_args!("cannot kill the container: {error}"));
         }
         let deadline = Instant::now() + END_LIMIT;
@@ -261,6 +305,16 @@ impl<'a> Server<'a> {
     }
 }
 
+/// The container, while its first process runs.
+fn running<'a>(container: Option<&'a Container>, processes: &[Process]) -> Option<&'a Container> {
+    container.filter(|it| processes.iter().any(|process| process.id == it.first && process.is_running()))
+}
+
+/// The process with a name. One that failed to start has lost it, although it may not have been reaped yet.
+fn find(processes: &mut [Process], id: ProcessId) -> Option<&mut Process> {
+    processes.iter_mut().find(|process| process.id == id && !process.failed())
+}
+
 fn wait_for_child(children: BorrowedFd<'_>, limit: Duration) {
     // Whatever comes of it, the caller looks again.
     let _ = poll::wait(&mut [Interest::new(children, poll::IN)], Some(limit));
@@ -269,7 +323,7 @@ fn wait_for_child(children: BorrowedFd<'_>, limit: Duration) {
 impl Drop for Server<'_> {
     fn drop(&mut self) {
         if let Some(container) = &self.container {
-            Cgroup::remove(&container.cgroup);
+            container.cgroup.remove();
         }
     }
 }

@@ -1,12 +1,18 @@
-//! The stdio streams between the container's process and the host.
+//! The stdio streams between the container's processes and the host.
 //!
-//! Each direction is a relay between two non-blocking descriptors. It reads into one buffer that all relays share, and
-//! keeps only what the other side does not take at once; until that is gone it reads nothing more. So each stream
-//! holds at most one buffer, the rest waits in the pipe or in vsock's credit, and an idle stream holds nothing.
-//! splice(2) would not help: vsock has no zero-copy path from a pipe, and a terminal none at all.
+//! A relay connects non-blocking descriptors. It reads into one buffer that all relays share, and keeps what its sink
+//! does not take at once, up to one buffer; then it reads nothing more. The rest waits in the pipe or in vsock's credit,
+//! and an idle stream holds nothing. splice(2) would not help: vsock has no zero-copy path from a pipe, and a terminal
+//! none at all.
+//!
+//! The stdout and stderr of a process share one connection, framed as [`output`] has it. Pipes do not tell what was
+//! written first, so the order is that in which the agent is woken: it runs before everything else in the guest
+//! ([`crate::sys::process::take_precedence`]), reads what woke it, once, and waits again. Only where the host is behind
+//! by more than a buffer, or where writers run on several processors at once, is there no order to keep.
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
+use moat_protocol::output::{self, MAX_OUTPUT, OUTPUT_HEADER};
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::socket::{MsgFlags, Shutdown, send, shutdown};
@@ -15,17 +21,17 @@ use nix::unistd::{read, write};
 
 use crate::sys::poll::{self, Events};
 
-/// The size of the shared buffer in bytes: a pipe's capacity, so that one read empties it.
-pub const BUFFER_SIZE: usize = 64 << 10;
+/// The size of the shared buffer in bytes: a header, and a pipe's capacity, so that one read empties it.
+pub const BUFFER_SIZE: usize = OUTPUT_HEADER + MAX_OUTPUT;
 
-/// How many buffers one relay moves before the others get their turn.
-const TURN: usize = 8;
+/// With less room than this in its buffer a relay reads nothing: a header, and what a process writes in one piece.
+const LEAST_ROOM: usize = OUTPUT_HEADER + libc::PIPE_BUF;
 
 /// One end of a relay.
 pub enum End {
     /// A connection to the host.
     Host(OwnedFd),
-    /// The agent's end of one of the process's pipes.
+    /// The agent's end of one of the process's pipes, or the null device.
     Pipe(OwnedFd),
     /// The master of the process's terminal.
     Terminal(OwnedFd),
@@ -39,25 +45,28 @@ impl End {
     }
 }
 
-/// Whether a relay goes on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Flow {
-    /// It waits for more.
-    Open,
-    /// It is over; dropping it closes both ends.
-    Ended,
+/// Where a relay reads.
+struct Source {
+    end: End,
+    /// What each read is announced as; without it bytes go out as they come in.
+    label: Option<output::Source>,
 }
 
-/// One direction of one stream.
+/// One stream: what comes in at its sources goes out at its sink.
 pub struct Relay {
-    source: End,
+    /// Those that have ended are gone.
+    sources: [Option<Source>; 2],
+    /// Which of them was read last: where the host is slow the other one is next.
+    last: usize,
     sink: End,
     /// What the sink has not taken yet.
     pending: Vec<u8>,
     /// The host will send nothing more on the sink's connection. It need not be told again.
     sink_half_closed: bool,
+    is_terminal_output: bool,
     /// Whether the last byte that went to a terminal ended a line.
     at_line_start: bool,
+    over: bool,
 }
 
 impl Relay {
@@ -66,24 +75,59 @@ impl Relay {
     /// # Errors
     /// Those of fcntl(2).
     pub fn new(source: End, sink: End) -> nix::Result<Self> {
-        set_nonblocking(source.fd())?;
+        Self::connect([Some(Source { end: source, label: None }), None], sink)
+    }
+
+    /// Connects a process's two outputs with the host.
+    ///
+    /// # Errors
+    /// Those of fcntl(2).
+    pub fn output(pipes: [(output::Source, OwnedFd); 2], host: OwnedFd) -> nix::Result<Self> {
+        let source = |(label, pipe)| Some(Source { end: End::Pipe(pipe), label: Some(label) });
+        Self::connect(pipes.map(source), End::Host(host))
+    }
+
+    fn connect(sources: [Option<Source>; 2], sink: End) -> nix::Result<Self> {
+        sources.iter().flatten().try_for_each(|source| set_nonblocking(source.end.fd()))?;
         set_nonblocking(sink.fd())?;
-        Ok(Self { source, sink, pending: Vec::new(), sink_half_closed: false, at_line_start: true })
+        let is_terminal_output =
+            sources.iter().flatten().any(|source| matches!(source.end, End::Terminal(_)));
+        Ok(Self {
+            sources,
+            last: 1,
+            sink,
+            pending: Vec::new(),
+            sink_half_closed: false,
+            is_terminal_output,
+            at_line_start: true,
+            over: false,
+        })
+    }
+
+    /// Whether nothing will come any more; dropping it closes what is left of its ends.
+    pub fn is_over(&self) -> bool {
+        self.over
     }
 
     /// Whether one of the ends is the process's terminal.
     pub fn is_terminal(&self) -> bool {
-        matches!(self.source, End::Terminal(_)) || matches!(self.sink, End::Terminal(_))
+        self.is_terminal_output() || matches!(self.sink, End::Terminal(_))
     }
 
     /// Whether this is the output of the process's terminal.
     pub fn is_terminal_output(&self) -> bool {
-        matches!(self.source, End::Terminal(_))
+        self.is_terminal_output
     }
 
-    /// What to wait for at the source. Nothing while the sink is behind: not even the end, or the wait would be none.
-    pub fn source_interest(&self) -> Option<(BorrowedFd<'_>, Events)> {
-        self.pending.is_empty().then(|| (self.source.fd(), poll::IN))
+    /// What to wait for at the sources. Nothing while the sink is behind: not even an end, or the wait would be none.
+    pub fn source_interests(&self) -> impl Iterator<Item = (usize, BorrowedFd<'_>)> {
+        let has_room = self.room() >= LEAST_ROOM;
+        let order = [1 - self.last, self.last].into_iter().filter(move |_| has_room);
+        order.filter_map(|at| Some((at, self.sources[at].as_ref()?.end.fd())))
+    }
+
+    fn room(&self) -> usize {
+        BUFFER_SIZE - self.pending.len()
     }
 
     /// What to wait for at the sink: room, or that it is closed.
@@ -94,43 +138,58 @@ impl Relay {
         (self.sink.fd(), room | closed)
     }
 
-    /// Moves what can be moved. `sink_events` is what the wait found at the sink.
-    pub fn pump(&mut self, sink_events: Events, buffer: &mut [u8]) -> Flow {
-        if self.sink_is_gone(sink_events) {
+    /// Delivers what is pending, unless `events`, which the wait found at the sink, say that nobody will take it.
+    pub fn sink_is_up(&mut self, events: Events) {
+        if self.sink_is_gone(events) {
             return self.give_up();
         }
-        for _ in 0..TURN {
-            match self.drain() {
-                Ok(()) => {}
-                Err(Errno::EAGAIN) => return Flow::Open,
-                Err(_) => return self.give_up(),
-            }
-            match read(self.source.fd(), buffer) {
-                // A terminal says EIO when the last process has closed it.
-                Ok(0) | Err(Errno::EIO | Errno::ECONNRESET | Errno::ENOTCONN) => return self.finish(),
-                Ok(count) => self.pending.extend_from_slice(&buffer[..count]),
-                Err(Errno::EAGAIN | Errno::EINTR) => return Flow::Open,
-                Err(_) => return self.finish(),
-            }
-        }
-        Flow::Open
+        let pending = std::mem::take(&mut self.pending);
+        self.deliver(&pending);
+        self.end_with_the_sources();
     }
 
-    /// Writes what is pending; EAGAIN when the sink does not take all of it.
-    fn drain(&mut self) -> nix::Result<()> {
-        while !self.pending.is_empty() {
-            match write(self.sink.fd(), &self.pending) {
-                Ok(count) => {
-                    self.at_line_start = self.pending.get(count.wrapping_sub(1)) == Some(&b'\n');
-                    self.pending.drain(..count);
-                }
-                Err(Errno::EINTR) => {}
-                Err(error) => return Err(error),
+    /// Moves what one read of a source gives.
+    pub fn source_is_up(&mut self, which: usize, buffer: &mut [u8]) {
+        let room = self.room();
+        if self.over || room < LEAST_ROOM {
+            return;
+        }
+        let Some(source) = self.sources.get(which).and_then(Option::as_ref) else { return };
+        self.last = which;
+        match read(source.end.fd(), &mut buffer[OUTPUT_HEADER..room]) {
+            Ok(count) if count > 0 => {
+                let start = match source.label {
+                    Some(label) => {
+                        buffer[..OUTPUT_HEADER].copy_from_slice(&output::header(label, count));
+                        0
+                    }
+                    None => OUTPUT_HEADER,
+                };
+                self.deliver(&buffer[start..OUTPUT_HEADER + count]);
+            }
+            Err(Errno::EAGAIN | Errno::EINTR) => {}
+            // The end. A terminal says EIO when the last process has closed it, a connection may have been reset.
+            _ => {
+                self.sources[which] = None;
+                self.end_with_the_sources();
             }
         }
-        // An idle stream holds no memory.
-        self.pending = Vec::new();
-        Ok(())
+    }
+
+    /// Writes what the sink takes and keeps the rest; all of it behind what has been kept before.
+    fn deliver(&mut self, mut bytes: &[u8]) {
+        while self.pending.is_empty() && !bytes.is_empty() {
+            match write(self.sink.fd(), bytes) {
+                Ok(count) => {
+                    self.at_line_start = bytes.get(count.wrapping_sub(1)) == Some(&b'\n');
+                    bytes = &bytes[count..];
+                }
+                Err(Errno::EINTR) => {}
+                Err(Errno::EAGAIN) => break,
+                Err(_) => return self.give_up(),
+            }
+        }
+        self.pending.extend_from_slice(bytes);
     }
 
     /// Whether nobody will ever read from the sink again.
@@ -148,8 +207,12 @@ impl Relay {
         matches!(nothing, Err(Errno::EPIPE | Errno::ENOTCONN | Errno::ECONNRESET))
     }
 
-    /// The source has ended and everything is delivered: so does the sink.
-    fn finish(&mut self) -> Flow {
+    /// With the last source the sink ends too, once everything has been delivered.
+    fn end_with_the_sources(&mut self) {
+        if self.over || !self.pending.is_empty() || self.sources.iter().any(Option::is_some) {
+            return;
+        }
+        self.over = true;
         match &self.sink {
             End::Host(fd) => {
                 // The host sees the end even if a copy of the connection lives on somewhere.
@@ -159,15 +222,16 @@ impl Relay {
             // Closing it is all there is to do.
             End::Pipe(_) => {}
         }
-        Flow::Ended
     }
 
-    /// The sink is closed: the source is told by closing it too.
-    fn give_up(&mut self) -> Flow {
-        if let End::Host(fd) = &self.source {
-            let _ = shutdown(fd.as_raw_fd(), Shutdown::Both);
+    /// The sink is closed: the sources are told by closing them too.
+    fn give_up(&mut self) {
+        self.over = true;
+        for source in self.sources.iter().flatten() {
+            if let End::Host(fd) = &source.end {
+                let _ = shutdown(fd.as_raw_fd(), Shutdown::Both);
+            }
         }
-        Flow::Ended
     }
 
     /// A terminal's end of input is a character. In the middle of a line it only ends that, so it is typed twice.
@@ -194,127 +258,4 @@ pub fn set_nonblocking(fd: impl AsFd) -> nix::Result<()> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
-    use nix::unistd::pipe2;
-
-    fn sockets() -> (OwnedFd, OwnedFd) {
-        socketpair(AddressFamily::Unix, SockType::Stream, None, SockFlag::SOCK_CLOEXEC).unwrap()
-    }
-
-    /// (the process's end, the host's end, the relay from the first to the second)
-    fn output() -> (OwnedFd, OwnedFd, Relay) {
-        let (read_end, write_end) = pipe2(OFlag::O_CLOEXEC).unwrap();
-        let (host, guest) = sockets();
-        (write_end, host, Relay::new(End::Pipe(read_end), End::Host(guest)).unwrap())
-    }
-
-    /// (the host's end, the process's end, the relay from the first to the second)
-    fn input() -> (OwnedFd, OwnedFd, Relay) {
-        let (read_end, write_end) = pipe2(OFlag::O_CLOEXEC).unwrap();
-        let (host, guest) = sockets();
-        (host, read_end, Relay::new(End::Host(guest), End::Pipe(write_end)).unwrap())
-    }
-
-    fn pump(relay: &mut Relay) -> Flow {
-        let events = {
-            let (fd, events) = relay.sink_interest();
-            let mut interests = [poll::Interest::new(fd, events)];
-            poll::wait(&mut interests, Some(std::time::Duration::ZERO)).unwrap();
-            interests[0].found()
-        };
-        relay.pump(events, &mut vec![0; BUFFER_SIZE])
-    }
-
-    #[test]
-    fn output_arrives_and_ends() {
-        let (process, host, mut relay) = output();
-        write(&process, b"hello").unwrap();
-        assert_eq!(pump(&mut relay), Flow::Open);
-        let mut got = [0; 16];
-        assert_eq!(read(&host, &mut got).unwrap(), 5);
-        drop(process);
-        assert_eq!(pump(&mut relay), Flow::Ended);
-        assert_eq!(read(&host, &mut got).unwrap(), 0);
-    }
-
-    #[test]
-    fn a_slow_host_holds_the_process_back() {
-        let (process, host, mut relay) = output();
-        set_nonblocking(&process).unwrap();
-        let chunk = [7; 4096];
-        let mut sent = 0;
-        for _ in 0..10_000 {
-            match write(&process, &chunk) {
-                Ok(count) => sent += count,
-                Err(Errno::EAGAIN) if relay.source_interest().is_none() => break,
-                Err(Errno::EAGAIN) => assert_eq!(pump(&mut relay), Flow::Open),
-                Err(error) => panic!("{error}"),
-            }
-        }
-        assert!(
-            relay.source_interest().is_none(),
-            "{sent} bytes were taken and the process still not held back"
-        );
-        assert!(relay.pending.len() <= BUFFER_SIZE);
-        drop(process);
-        // Nothing is lost, and the end comes only after the last byte.
-        let mut got = 0;
-        let mut buffer = vec![0; BUFFER_SIZE];
-        let mut flow = Flow::Open;
-        loop {
-            if flow == Flow::Open {
-                flow = pump(&mut relay);
-            }
-            match read(&host, &mut buffer).unwrap() {
-                0 => break,
-                count => got += count,
-            }
-        }
-        assert_eq!(got, sent);
-    }
-
-    #[test]
-    fn a_host_that_closes_output_breaks_the_pipe() {
-        let (process, host, mut relay) = output();
-        drop(host);
-        assert_eq!(pump(&mut relay), Flow::Ended);
-        drop(relay);
-        // The test's runtime ignores SIGPIPE, as the agent does.
-        assert_eq!(write(&process, b"x"), Err(Errno::EPIPE));
-    }
-
-    #[test]
-    fn a_host_that_only_stops_sending_still_gets_output() {
-        let (process, host, mut relay) = output();
-        shutdown(host.as_raw_fd(), Shutdown::Write).unwrap();
-        assert_eq!(pump(&mut relay), Flow::Open);
-        write(&process, b"still").unwrap();
-        assert_eq!(pump(&mut relay), Flow::Open);
-        assert_eq!(read(&host, &mut [0; 16]).unwrap(), 5);
-        assert_eq!(relay.sink_interest().1, 0);
-    }
-
-    #[test]
-    fn input_arrives_and_its_end_closes_the_pipe() {
-        let (host, process, mut relay) = input();
-        write(&host, b"typed").unwrap();
-        shutdown(host.as_raw_fd(), Shutdown::Write).unwrap();
-        assert_eq!(pump(&mut relay), Flow::Ended);
-        drop(relay);
-        let mut got = [0; 16];
-        assert_eq!(read(&process, &mut got).unwrap(), 5);
-        assert_eq!(read(&process, &mut got).unwrap(), 0);
-    }
-
-    #[test]
-    fn a_process_that_closes_stdin_is_told_to_the_host() {
-        let (host, process, mut relay) = input();
-        drop(process);
-        assert_eq!(pump(&mut relay), Flow::Ended);
-        drop(relay);
-        assert_eq!(read(&host, &mut [0; 16]).unwrap(), 0);
-        assert_eq!(send(host.as_raw_fd(), b"x", MsgFlags::MSG_NOSIGNAL), Err(Errno::EPIPE));
-    }
-}
+mod tests;

@@ -46,6 +46,54 @@ pub fn capabilities() -> Capabilities {
     ])
 }
 
+/// Every capability that Linux has: what a privileged container's root has.
+pub fn all_capabilities() -> Capabilities {
+    use Capability::*;
+    Capabilities::from([
+        AuditControl,
+        AuditRead,
+        AuditWrite,
+        BlockSuspend,
+        Bpf,
+        CheckpointRestore,
+        Chown,
+        DacOverride,
+        DacReadSearch,
+        Fowner,
+        Fsetid,
+        IpcLock,
+        IpcOwner,
+        Kill,
+        Lease,
+        LinuxImmutable,
+        MacAdmin,
+        MacOverride,
+        Mknod,
+        NetAdmin,
+        NetBindService,
+        NetBroadcast,
+        NetRaw,
+        Perfmon,
+        Setfcap,
+        Setgid,
+        Setpcap,
+        Setuid,
+        SysAdmin,
+        SysBoot,
+        SysChroot,
+        SysModule,
+        SysNice,
+        SysPacct,
+        SysPtrace,
+        SysRawio,
+        SysResource,
+        SysTime,
+        SysTtyConfig,
+        Syslog,
+        WakeAlarm,
+    ])
+}
+
 /// The mounts of every container, in order; `shm_size` is the size of /dev/shm in bytes.
 ///
 /// The agent fills the tmpfs at /dev with device nodes as soon as it is mounted.

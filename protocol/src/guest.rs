@@ -8,13 +8,17 @@
 
 use serde::{Deserialize, Deserializer, de::IgnoredAny};
 
-use crate::message::{ContainerSpecOf, HostMessageOf};
+use crate::message::HostMessageOf;
+use crate::spec::{ContainerSpecOf, ExecSpecOf};
 
 /// A [`HostMessage`](crate::HostMessage) as the agent reads it.
-pub type HostMessage = HostMessageOf<ContainerSpec>;
+pub type HostMessage = HostMessageOf<ContainerSpec, Process>;
 
 /// A [`ContainerSpec`](crate::ContainerSpec) as the agent reads it.
 pub type ContainerSpec = ContainerSpecOf<Process, Mount>;
+
+/// An [`ExecSpec`](crate::ExecSpec) as the agent reads it.
+pub type ExecSpec = ExecSpecOf<Process>;
 
 /// The part of an OCI `process` that the agent honours.
 #[derive(Debug, Clone, Default, Deserialize)]

@@ -3,32 +3,40 @@
 //! The guest dials, nobody polls. Over vsock the agent opens
 //! - one *control* connection to [`CONTROL_PORT`], which carries [`GuestMessage`] and [`HostMessage`]
 //!   frames in both directions for as long as the guest lives, and
-//! - one *stream* connection to [`STREAM_PORT`] for each stdio stream of each process: a single
-//!   [`StreamHello`] frame, then raw bytes until either side closes. vsock's credit is the back-pressure.
+//! - one *stream* connection to [`STREAM_PORT`] for each stream of a request, such as a process's input and its
+//!   output: a single [`StreamHello`] frame, then bytes until either side closes. vsock's credit is the back-pressure.
 //!
 //! Both ends treat the other as hostile: a frame has a fixed header and a maximum size ([`frame`]), a
 //! message has no unknown fields, and a stream is taken only once and only with the token that was sent
 //! for it, so that a container's own process cannot pose as the agent.
 
+mod archive;
 pub mod defaults;
 pub mod frame;
 pub mod guest;
 mod message;
+pub mod output;
+mod spec;
+mod stats;
+pub mod tar;
 
 use std::time::Duration;
 
+pub use archive::{ArchiveFailure, ArchiveTask, PathStat};
 pub use message::{
-    BootPhase, ContainerSpec, ContainerSpecOf, ExitStatus, GuestMessage, HostMessage, HostMessageOf,
-    HostsEntry, ProcessId, StartFailure, Stream, StreamHello, StreamToken, TerminalSize,
+    BootPhase, ExitStatus, GuestMessage, HostMessage, HostMessageOf, ProcessId, RequestId, StartFailure,
+    Stream, StreamHello, StreamToken, TerminalSize,
 };
+pub use spec::{ContainerSpec, ContainerSpecOf, ExecSpec, ExecSpecOf, HostsEntry};
+pub use stats::{MAX_COMMAND, MAX_PROCESSES, ProcessInfo, Stats};
 
 /// The version both ends must speak; it is in every frame's header and rises with every change of a message.
-pub const VERSION: u8 = 1;
+pub const VERSION: u8 = 2;
 
 /// The vsock port (of the host, CID 2) for the control connection.
 pub const CONTROL_PORT: u32 = 1024;
 
-/// The vsock port (of the host, CID 2) for stdio streams.
+/// The vsock port (of the host, CID 2) for streams.
 pub const STREAM_PORT: u32 = 1025;
 
 /// The I/O port of the VM that the agent writes a byte to when it is done. The agent knows nothing of the VMM's crate,

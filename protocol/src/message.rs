@@ -3,27 +3,37 @@
 //! The enums are tagged externally (`{"signal":{…}}`, `"shutdown"`): with an internal tag serde would ignore unknown
 //! fields of messages without content, and would keep a second copy of each message while it reads.
 
-use oci_spec::runtime::{Mount, Process};
+use oci_spec::runtime::Process;
 use serde::{Deserialize, Serialize};
+
+use crate::archive::{ArchiveFailure, ArchiveTask, PathStat};
+use crate::spec::{ContainerSpec, ExecSpecOf};
+use crate::stats::{ProcessInfo, Stats};
 
 /// Names a process for as long as the guest lives; the host chooses it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct ProcessId(pub u32);
 
-/// A random secret that a stream connection must present; see [`StreamHello`].
+/// Names a question to the guest other than a process; the host chooses it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct RequestId(pub u32);
+
+/// A random secret that a stream connection must present; see [`StreamHello`]. Each is sent once, so it also tells what
+/// the connection is for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct StreamToken(pub String);
 
 /// From the host to the guest, on the control connection, as the host writes it; the guest reads
 /// [`guest::HostMessage`](crate::guest::HostMessage).
-pub type HostMessage = HostMessageOf<ContainerSpec>;
+pub type HostMessage = HostMessageOf<ContainerSpec, Process>;
 
-/// A [`HostMessage`] over either end's idea of a container specification.
+/// A [`HostMessage`] over either end's idea of a container specification and of a process.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
-pub enum HostMessageOf<S> {
+pub enum HostMessageOf<S, P> {
     /// Start the container. Answered by [`GuestMessage::Started`] or [`GuestMessage::StartFailed`]. Sent once.
     Start {
         /// The name of the container's first process.
@@ -32,6 +42,15 @@ pub enum HostMessageOf<S> {
         token: StreamToken,
         /// What to start. Boxed: it is far larger than the other messages.
         spec: Box<S>,
+    },
+    /// Start one more process in the container. Answered as [`HostMessageOf::Start`] is.
+    Exec {
+        /// Its name.
+        process: ProcessId,
+        /// What each stdio stream of it must present.
+        token: StreamToken,
+        /// What to start.
+        spec: Box<ExecSpecOf<P>>,
     },
     /// Send a signal to a process. A process that is gone is no error: its exit is on its way.
     Signal {
@@ -46,6 +65,31 @@ pub enum HostMessageOf<S> {
         process: ProcessId,
         /// The new size.
         size: TerminalSize,
+    },
+    /// Read, write or look at the container's file system, whether or not a process runs in it. Answered by
+    /// [`GuestMessage::ArchiveDone`] or [`GuestMessage::ArchiveFailed`], after the stream, if there is one.
+    Archive {
+        /// The request's name.
+        request: RequestId,
+        /// What its [`Stream::Archive`] connection must present.
+        token: StreamToken,
+        /// What to do.
+        task: ArchiveTask,
+    },
+    /// What the container uses. Answered by [`GuestMessage::Stats`].
+    Stats {
+        /// The request's name.
+        request: RequestId,
+    },
+    /// The container's processes. Answered by [`GuestMessage::Processes`].
+    Processes {
+        /// The request's name.
+        request: RequestId,
+    },
+    /// Set how many processes the container may have; no number means that there is no limit.
+    LimitProcesses {
+        /// The limit.
+        limit: Option<u32>,
     },
     /// Kill what still runs, write the file system back, power off.
     Shutdown,
@@ -87,6 +131,36 @@ pub enum GuestMessage {
         status: ExitStatus,
         /// Whether the guest's kernel killed something in the container for want of memory.
         oom_killed: bool,
+    },
+    /// An [`HostMessageOf::Archive`] request is done; everything it sends has been sent.
+    ArchiveDone {
+        /// Which request.
+        request: RequestId,
+        /// What the path is, for [`ArchiveTask::Stat`] and [`ArchiveTask::Read`].
+        stat: Option<PathStat>,
+    },
+    /// An [`HostMessageOf::Archive`] request could not be carried out.
+    ArchiveFailed {
+        /// Which request.
+        request: RequestId,
+        /// What kind of failure.
+        failure: ArchiveFailure,
+        /// What was asked and what was wrong, in the words a user reads.
+        message: String,
+    },
+    /// What the container uses.
+    Stats {
+        /// Which request this answers.
+        request: RequestId,
+        /// The numbers.
+        stats: Stats,
+    },
+    /// The container's processes, at most [`MAX_PROCESSES`](crate::MAX_PROCESSES) of them.
+    Processes {
+        /// Which request this answers.
+        request: RequestId,
+        /// They.
+        processes: Vec<ProcessInfo>,
     },
 }
 
@@ -130,24 +204,23 @@ pub enum ExitStatus {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct StreamHello {
-    /// Whose stream.
-    pub process: ProcessId,
     /// Which stream.
     pub stream: Stream,
-    /// The token that came with the request to start the process.
+    /// The token that came with the request that the stream belongs to.
     pub token: StreamToken,
 }
 
-/// The stdio streams. A process with a terminal has [`Stream::Stdin`] and [`Stream::Stdout`] only.
+/// The streams of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Stream {
-    /// From the host. The host closing its half is the process's end of file.
+    /// A process's stdin, from the host. The host closing its half is the process's end of file.
     Stdin,
-    /// To the host; the terminal's output when there is a terminal.
-    Stdout,
-    /// To the host.
-    Stderr,
+    /// What a process writes, to the host: a terminal's output as it is; without a terminal stdout and stderr, in the
+    /// order in which they were written, as [`output`](crate::output) frames.
+    Output,
+    /// What an [`ArchiveTask`] reads or writes.
+    Archive,
 }
 
 /// A terminal's size in characters.
@@ -158,44 +231,4 @@ pub struct TerminalSize {
     pub rows: u16,
     /// Width.
     pub columns: u16,
-}
-
-/// A line of the container's /etc/hosts.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct HostsEntry {
-    /// The address.
-    pub address: String,
-    /// The names it goes by.
-    pub names: Vec<String>,
-}
-
-/// What to start, with the OCI types as the host writes them.
-pub type ContainerSpec = ContainerSpecOf<Process, Mount>;
-
-/// What to start: the parts of an OCI runtime specification that mean something inside the guest.
-///
-/// `process.user` is ignored: the user's name can only be resolved against the container's own
-/// `/etc/passwd`, which the host never reads, so it travels as it was typed in `user`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ContainerSpecOf<P, M> {
-    /// The UTS host name.
-    pub hostname: String,
-    /// `[user][:group]`, each a name or a number from 0 to 2^31-1; empty for root.
-    pub user: String,
-    /// Arguments, environment, working directory, terminal and its size, rlimits, capabilities.
-    pub process: P,
-    /// Mounts in order; the file system types the agent knows are proc, sysfs, devpts, mqueue, cgroup2 and tmpfs.
-    pub mounts: Vec<M>,
-    /// Whether the container sees its root file system read-only.
-    pub read_only_root: bool,
-    /// Paths that are hidden from the container.
-    pub masked_paths: Vec<String>,
-    /// Paths that the container cannot write to.
-    pub read_only_paths: Vec<String>,
-    /// The container's /etc/hosts.
-    pub hosts: Vec<HostsEntry>,
-    /// Whether stdin is connected; without it the process reads end of file at once.
-    pub open_stdin: bool,
 }

@@ -11,8 +11,9 @@ use std::path::Path;
 
 use moat_protocol::frame::{self, HEADER_SIZE};
 use moat_protocol::{
-    BootPhase, ContainerSpec, ExitStatus, GuestMessage, HostMessage, HostsEntry, ProcessId, StartFailure,
-    Stream, StreamHello, StreamToken, TerminalSize, VERSION, defaults, guest,
+    ArchiveFailure, ArchiveTask, BootPhase, ContainerSpec, ExecSpec, ExitStatus, GuestMessage, HostMessage,
+    HostsEntry, PathStat, ProcessId, ProcessInfo, RequestId, StartFailure, Stats, Stream, StreamHello,
+    StreamToken, TerminalSize, VERSION, defaults, guest,
 };
 use oci_spec::runtime::{
     BoxBuilder, Capability, LinuxCapabilitiesBuilder, MountBuilder, PosixRlimitBuilder, PosixRlimitType,
@@ -21,6 +22,7 @@ use oci_spec::runtime::{
 use serde::Serialize;
 
 const PROCESS: ProcessId = ProcessId(7);
+const REQUEST: RequestId = RequestId(8);
 
 fn token() -> StreamToken {
     StreamToken("00ff".to_owned())
@@ -65,7 +67,26 @@ fn spec() -> ContainerSpec {
         read_only_paths: vec!["/proc/sys".to_owned()],
         hosts: vec![HostsEntry { address: "::1".to_owned(), names: vec!["localhost".to_owned()] }],
         open_stdin: true,
+        sysctls: [("kernel.msgmax".to_owned(), "65536".to_owned())].into(),
+        pids_limit: Some(100),
+        init: true,
+        all_devices: true,
     }
+}
+
+fn exec() -> ExecSpec {
+    ExecSpec { user: "1".to_owned(), process: process(), open_stdin: true, open_output: true }
+}
+
+fn archive_tasks() -> Vec<ArchiveTask> {
+    let path = || "/etc".to_owned();
+    vec![
+        ArchiveTask::Stat { path: path(), follow: true },
+        ArchiveTask::Read { path: path(), follow: false },
+        ArchiveTask::Write { path: path(), keep_owner: true, keep_kind: false },
+        ArchiveTask::Changes,
+        ArchiveTask::Layer { freeze: true },
+    ]
 }
 
 fn host_messages() -> Vec<HostMessage> {
@@ -74,7 +95,54 @@ fn host_messages() -> Vec<HostMessage> {
         HostMessage::Signal { process: PROCESS, signal: 15 },
         HostMessage::Resize { process: PROCESS, size: TerminalSize { rows: 24, columns: 80 } },
         HostMessage::Shutdown,
+        HostMessage::Exec { process: PROCESS, token: token(), spec: Box::new(exec()) },
+        HostMessage::Stats { request: REQUEST },
+        HostMessage::Processes { request: REQUEST },
+        HostMessage::LimitProcesses { limit: Some(5) },
+        HostMessage::LimitProcesses { limit: None },
     ]
+    .into_iter()
+    .chain(archive_tasks().into_iter().map(|task| HostMessage::Archive {
+        request: REQUEST,
+        token: token(),
+        task,
+    }))
+    .collect()
+}
+
+fn stats() -> Stats {
+    Stats {
+        cpu_usec: 1,
+        cpu_user_usec: 2,
+        cpu_system_usec: 3,
+        cpus: 4,
+        memory: 5,
+        memory_limit: 6,
+        pids: 7,
+        block_read: 8,
+        block_written: 9,
+        net_received: 10,
+        net_sent: 11,
+    }
+}
+
+fn process_info() -> ProcessInfo {
+    ProcessInfo {
+        pid: 1,
+        ppid: 2,
+        uid: 3,
+        gid: 4,
+        state: 'S',
+        tty: "pts/0".to_owned(),
+        nice: -5,
+        threads: 6,
+        cpu_msec: 7,
+        started: 8,
+        rss_kib: 9,
+        vsz_kib: 10,
+        name: "sh".to_owned(),
+        command: "sh -c".to_owned(),
+    }
 }
 
 fn guest_messages() -> Vec<GuestMessage> {
@@ -82,6 +150,15 @@ fn guest_messages() -> Vec<GuestMessage> {
     let start_failed =
         |failure| GuestMessage::StartFailed { process: PROCESS, failure, message: "m".to_owned() };
     let boot_failed = |phase| GuestMessage::BootFailed { phase, message: "m".to_owned() };
+    let archive_failed =
+        |failure| GuestMessage::ArchiveFailed { request: REQUEST, failure, message: "m".to_owned() };
+    let stat = PathStat {
+        name: "etc".to_owned(),
+        mode: 0o40755,
+        size: 1,
+        mtime: -2,
+        link_target: "/usr/etc".to_owned(),
+    };
     vec![
         GuestMessage::Hello,
         boot_failed(BootPhase::Mounts),
@@ -94,12 +171,20 @@ fn guest_messages() -> Vec<GuestMessage> {
         start_failed(StartFailure::Setup),
         exited(ExitStatus::Code(3)),
         exited(ExitStatus::Signal(9)),
+        GuestMessage::ArchiveDone { request: REQUEST, stat: None },
+        GuestMessage::ArchiveDone { request: REQUEST, stat: Some(stat) },
+        archive_failed(ArchiveFailure::NotFound),
+        archive_failed(ArchiveFailure::WrongKind),
+        archive_failed(ArchiveFailure::BadArchive),
+        archive_failed(ArchiveFailure::Io),
+        GuestMessage::Stats { request: REQUEST, stats: stats() },
+        GuestMessage::Processes { request: REQUEST, processes: vec![process_info()] },
     ]
 }
 
 fn hellos() -> Vec<StreamHello> {
-    [Stream::Stdin, Stream::Stdout, Stream::Stderr]
-        .map(|stream| StreamHello { process: PROCESS, stream, token: token() })
+    [Stream::Stdin, Stream::Output, Stream::Archive]
+        .map(|stream| StreamHello { stream, token: token() })
         .to_vec()
 }
 

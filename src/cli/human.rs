@@ -28,25 +28,36 @@ pub fn ago(then: Timestamp, now: Timestamp) -> String {
 
 /// A size in powers of 1000 with three digits that count: "77.9MB".
 pub fn size(bytes: u64) -> String {
+    scaled(bytes, 1000.0, &["B", "kB", "MB", "GB", "TB", "PB"], 3)
+}
+
+/// A size in powers of 1000 with four digits that count, as Docker tells what was reclaimed: "12.34MB".
+pub fn reclaimed(bytes: u64) -> String {
+    scaled(bytes, 1000.0, &["B", "kB", "MB", "GB", "TB", "PB"], 4)
+}
+
+/// A size of memory, in powers of 1024 with four digits that count: "1.945GiB".
+pub fn memory(bytes: u64) -> String {
+    scaled(bytes, 1024.0, &["B", "KiB", "MiB", "GiB", "TiB", "PiB"], 4)
+}
+
+/// `digits` significant digits, without trailing zeros.
+fn scaled(bytes: u64, base: f64, units: &[&str], digits: usize) -> String {
     let mut value = bytes as f64;
-    let mut units = ["B", "kB", "MB", "GB", "TB", "PB"].into_iter();
-    let mut unit = units.next().unwrap_or("B");
-    for larger in units {
-        if value < 1000.0 {
-            break;
-        }
-        value /= 1000.0;
-        unit = larger;
+    let mut at = 0;
+    while value >= base && at + 1 < units.len() {
+        value /= base;
+        at += 1;
     }
-    // Three significant digits, without trailing zeros.
-    let digits = match value {
-        v if v >= 100.0 => 0,
-        v if v >= 10.0 => 1,
-        _ => 2,
+    let whole = match value {
+        v if v >= 1000.0 => 4,
+        v if v >= 100.0 => 3,
+        v if v >= 10.0 => 2,
+        _ => 1,
     };
-    let text = format!("{value:.digits$}");
-    let text = if digits > 0 { text.trim_end_matches('0').trim_end_matches('.') } else { &text };
-    format!("{text}{unit}")
+    let text = format!("{value:.precision$}", precision = digits.saturating_sub(whole));
+    let text = if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.') } else { &text };
+    format!("{text}{unit}", unit = units[at])
 }
 
 /// At most `width` characters of `text`, the last one an ellipsis if something is missing.
@@ -100,6 +111,17 @@ mod tests {
             (1_500_000_000, "1.5GB"),
         ] {
             assert_eq!(size(bytes), text);
+        }
+        assert_eq!(reclaimed(12_344_000), "12.34MB");
+        for (bytes, text) in [
+            (0, "0B"),
+            (1023, "1023B"),
+            (1024, "1KiB"),
+            (1_048_000, "1023KiB"),
+            (536_870_912, "512MiB"),
+            (2_088_533_115, "1.945GiB"),
+        ] {
+            assert_eq!(memory(bytes), text);
         }
     }
 

@@ -14,6 +14,8 @@ use super::version::architecture;
 
 /// Show what Moat has and where it runs
 #[derive(clap::Args)]
+#[command(after_help = "Examples:
+  moat info")]
 pub struct Args {}
 
 /// Prints counts, places and the host.
@@ -25,7 +27,8 @@ pub fn run(_args: &Args, root: Root) -> anyhow::Result<ExitCode> {
     let memory = sysinfo().context("cannot ask the kernel for its memory")?.ram_total();
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
     println!("Containers: {}", containers.len());
-    println!(" Running: {}", count(Status::Running));
+    println!(" Running: {}", count(Status::Running) + count(Status::Restarting));
+    println!(" Paused: {}", count(Status::Paused));
     println!(" Stopped: {}", count(Status::Exited) + count(Status::Created));
     println!("Images: {}", engine.store().list()?.len());
     println!("Server Version: {}", env!("CARGO_PKG_VERSION"));

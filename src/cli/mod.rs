@@ -1,23 +1,55 @@
 //! Command lines in, text out: one verb per file.
 
 mod attach;
+mod boot;
+mod commit;
 mod completion;
+mod container;
+mod container_args;
+mod cp;
+mod create;
+mod detach_keys;
+mod diff;
 mod doctor;
+mod each;
+mod events;
+mod exec;
+mod export;
+mod filter;
+mod history;
 mod human;
-mod image_inspect;
 mod images;
+mod import;
 mod info;
+mod inspect;
+mod kill;
 mod load;
 mod logs;
+mod moment;
 mod monitor;
+mod parse;
+mod pause;
+mod prune;
 mod ps;
+mod rename;
+mod restart;
 mod rm;
 mod rmi;
 mod run;
-mod table;
+mod save;
+mod session;
+mod start;
+mod stats;
+mod stop;
+mod tag;
 mod template;
 mod terminal;
+#[cfg(test)]
+mod testing;
+mod top;
+mod update;
 mod version;
+mod wait;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -49,17 +81,43 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    Run(run::Args),
-    Ps(ps::Args),
-    Logs(logs::Args),
+    Run(Box<run::Args>),
+    Create(Box<create::Args>),
+    Start(start::Args),
+    Stop(stop::Args),
+    Restart(restart::Args),
+    Kill(kill::Args),
+    Pause(pause::Args),
+    Unpause(pause::UnpauseArgs),
+    Wait(wait::Args),
     Rm(rm::Args),
+    Rename(rename::Args),
+    Update(update::Args),
+    Exec(exec::Args),
+    Attach(attach::Args),
+    Ps(ps::Args),
+    Inspect(inspect::Args),
+    Logs(logs::Args),
+    Top(top::Args),
+    Stats(stats::Args),
+    Events(events::Args),
+    Cp(cp::Args),
+    Diff(diff::Args),
+    Export(export::Args),
+    Commit(commit::Args),
     Load(load::Args),
+    Save(save::Args),
+    Import(import::Args),
+    Tag(tag::Args),
+    History(history::Args),
     Images(images::Args),
     Rmi(rmi::Args),
     Image(ImageCommand),
+    Container(container::Args),
     Info(info::Args),
     Version(version::Args),
     Doctor(doctor::Args),
+    Boot(boot::Args),
     Completion(completion::Args),
     #[command(hide = true)]
     Monitor(monitor::Args),
@@ -77,8 +135,12 @@ enum ImageVerb {
     #[command(visible_alias = "list")]
     Ls(images::Args),
     Load(load::Args),
+    Save(save::Args),
+    Import(import::Args),
+    Tag(tag::Args),
+    History(history::Args),
     Rm(rmi::Args),
-    Inspect(image_inspect::Args),
+    Inspect(inspect::ImageArgs),
 }
 
 /// Parses the command line, does what it says, and answers with the exit code.
@@ -87,7 +149,11 @@ pub fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(e) => return usage(&e),
     };
-    let on_error = if matches!(cli.command, Command::Run(_)) { CANNOT_RUN } else { 1 };
+    let on_error = match &cli.command {
+        Command::Run(_) => CANNOT_RUN,
+        Command::Container(args) if args.runs() => CANNOT_RUN,
+        _ => 1,
+    };
     match dispatch(cli) {
         Ok(code) => code,
         Err(e) if is_broken_pipe(&e) => ExitCode::SUCCESS,
@@ -115,20 +181,50 @@ fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         anyhow::anyhow!("cannot use {} as the root directory: {e}{hint}", cli.root.display())
     })?;
     match cli.command {
-        Command::Run(args) => run::run(args, root),
-        Command::Ps(args) => ps::run(args, root),
-        Command::Logs(args) => logs::run(&args, root),
+        Command::Run(args) => run::run(*args, root),
+        Command::Create(args) => create::run(*args, root),
+        Command::Start(args) => start::run(args, root),
+        Command::Stop(args) => stop::run(&args, root),
+        Command::Restart(args) => restart::run(&args, root),
+        Command::Kill(args) => kill::run(&args, root),
+        Command::Pause(args) => pause::pause(&args, root),
+        Command::Unpause(args) => pause::unpause(&args, root),
+        Command::Wait(args) => wait::run(&args, root),
         Command::Rm(args) => rm::run(&args, root),
+        Command::Rename(args) => rename::run(args, root),
+        Command::Update(args) => update::run(&args, root),
+        Command::Exec(args) => exec::run(args, root),
+        Command::Attach(args) => attach::run(args, root),
+        Command::Ps(args) => ps::run(args, root),
+        Command::Inspect(args) => inspect::run(args, root),
+        Command::Logs(args) => logs::run(&args, root),
+        Command::Top(args) => top::run(&args, root),
+        Command::Stats(args) => stats::run(&args, root),
+        Command::Events(args) => events::run(&args, &root),
+        Command::Cp(args) => cp::run(&args, root),
+        Command::Diff(args) => diff::run(&args, root),
+        Command::Export(args) => export::run(&args, root),
+        Command::Commit(args) => commit::run(args, root),
         Command::Load(args) => load::run(args, &root),
+        Command::Save(args) => save::run(&args, &root),
+        Command::Import(args) => import::run(args, &root),
+        Command::Tag(args) => tag::run(&args, &root),
+        Command::History(args) => history::run(&args, &root),
         Command::Images(args) => images::run(args, &root),
         Command::Rmi(args) => rmi::run(args, &root),
         Command::Image(ImageCommand { command }) => match command {
             ImageVerb::Ls(args) => images::run(args, &root),
             ImageVerb::Load(args) => load::run(args, &root),
+            ImageVerb::Save(args) => save::run(&args, &root),
+            ImageVerb::Import(args) => import::run(args, &root),
+            ImageVerb::Tag(args) => tag::run(&args, &root),
+            ImageVerb::History(args) => history::run(&args, &root),
             ImageVerb::Rm(args) => rmi::run(args, &root),
-            ImageVerb::Inspect(args) => image_inspect::run(args, &root),
+            ImageVerb::Inspect(args) => inspect::run(args.into(), root),
         },
+        Command::Container(args) => container::run(args, root),
         Command::Info(args) => info::run(&args, root),
+        Command::Boot(args) => boot::run(&args, root),
         Command::Monitor(args) => monitor::run(&args, root),
         Command::Doctor(_) | Command::Version(_) | Command::Completion(_) => Ok(ExitCode::SUCCESS),
     }
@@ -139,15 +235,15 @@ fn usage(error: &clap::Error) -> ExitCode {
     let _ = error.print();
     match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => ExitCode::SUCCESS,
-        _ if std::env::args()
-            .skip(1)
-            .find(|word| !word.starts_with('-'))
-            .is_some_and(|verb| verb == "run") =>
-        {
-            ExitCode::from(CANNOT_RUN)
-        }
+        _ if is_run(std::env::args().skip(1)) => ExitCode::from(CANNOT_RUN),
         _ => ExitCode::FAILURE,
     }
+}
+
+/// Whether these words are those of `run` or `container run`.
+fn is_run(words: impl Iterator<Item = String>) -> bool {
+    let mut verbs = words.filter(|word| !word.starts_with('-')).skip_while(|word| word == "container");
+    verbs.next().is_some_and(|verb| verb == "run")
 }
 
 /// Whether whoever read our output has seen enough.

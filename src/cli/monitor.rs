@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use moat::engine::id::ContainerId;
-use moat::engine::{Engine, MonitorStart};
+use moat::engine::{Engine, MonitorStart, Purpose};
 use moat::root::Root;
 
 /// Watch over one container (started by moat itself)
@@ -13,7 +13,11 @@ pub struct Args {
     #[arg(long)]
     lock: i32,
     #[arg(long)]
+    listener: i32,
+    #[arg(long)]
     client: i32,
+    #[arg(long, value_enum, default_value = "run")]
+    purpose: Purpose,
     #[arg(long)]
     debug_console: bool,
 }
@@ -22,7 +26,13 @@ pub struct Args {
 pub fn run(args: &Args, root: Root) -> anyhow::Result<ExitCode> {
     tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(false).init();
     let engine = Engine::open(root)?;
-    let start = MonitorStart { lock: args.lock, client: args.client };
-    moat::monitor::run(&engine, &args.id, &start, args.debug_console)?;
+    let start = MonitorStart {
+        lock: args.lock,
+        listener: args.listener,
+        client: args.client,
+        purpose: args.purpose,
+        debug_console: args.debug_console,
+    };
+    moat::monitor::run(engine, &args.id, &start)?;
     Ok(ExitCode::SUCCESS)
 }

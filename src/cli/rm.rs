@@ -5,6 +5,8 @@ use std::process::ExitCode;
 use moat::engine::Engine;
 use moat::root::Root;
 
+use super::each::each;
+
 /// Remove containers
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
@@ -22,15 +24,5 @@ pub struct Args {
 /// Removes each container and prints what was typed for it; goes on after an error.
 pub fn run(args: &Args, root: Root) -> anyhow::Result<ExitCode> {
     let engine = Engine::open(root)?;
-    let mut code = ExitCode::SUCCESS;
-    for wanted in &args.containers {
-        match engine.find(wanted).and_then(|container| engine.remove(&container, args.force)) {
-            Ok(()) => println!("{wanted}"),
-            Err(e) => {
-                eprintln!("moat: {e}");
-                code = ExitCode::FAILURE;
-            }
-        }
-    }
-    Ok(code)
+    Ok(each(&engine, &args.containers, |container| Ok(engine.remove(container, args.force)?)))
 }

@@ -78,8 +78,27 @@ impl Cgroup {
             Self::create_parent(&parent)?;
         }
         create_directory(&self.0)?;
-        self.limit(resources)?;
+        self.limit(resources, resources.vcpus())?;
         File::open(&self.0).map_err(|source| CgroupError::Io { path: self.0.clone(), source })
+    }
+
+    /// Whether it exists.
+    pub fn exists(&self) -> bool {
+        self.0.exists()
+    }
+
+    /// Changes the limits of one that exists, whose VM has `vcpus` virtual processors.
+    ///
+    /// # Errors
+    /// When a limit cannot be set.
+    pub fn update(&self, resources: &Resources, vcpus: u8) -> Result<(), CgroupError> {
+        self.limit(resources, vcpus)
+    }
+
+    /// The processes in it.
+    pub fn processes(&self) -> Vec<u32> {
+        let text = fs::read_to_string(self.0.join("cgroup.procs")).unwrap_or_default();
+        text.lines().filter_map(|line| line.parse().ok()).collect()
     }
 
     fn create_parent(parent: &Path) -> Result<(), CgroupError> {
@@ -96,10 +115,10 @@ impl Cgroup {
         Ok(())
     }
 
-    fn limit(&self, resources: &Resources) -> Result<(), CgroupError> {
+    fn limit(&self, resources: &Resources, vcpus: u8) -> Result<(), CgroupError> {
         let memory = (u64::from(resources.memory_mib) << 20) + MEMORY_OVERHEAD;
         self.set_if_present("memory.max", &memory.to_string())?;
-        self.set_if_present("pids.max", &(u32::from(resources.vcpus()) + EXTRA_THREADS).to_string())?;
+        self.set_if_present("pids.max", &(u32::from(vcpus) + EXTRA_THREADS).to_string())?;
         if let Some(limit) = resources.milli_cpus {
             let quota = u64::from(limit.get()) * CPU_PERIOD / 1000;
             if !self.set_if_present("cpu.max", &format!("{quota} {CPU_PERIOD}"))? {

@@ -1,15 +1,24 @@
-//! A container's configuration: written once when it is created.
+//! A container's configuration: written when it is created; `rename` and `update` change it.
 
+use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::health::HealthCheck;
 use super::id::ContainerId;
+use super::restart::RestartPolicy;
 
 /// The memory of a VM when nothing else is said, in MiB. The guest's kernel keeps about 1.6 % of it in tables, so a
 /// larger default would cost every small container.
 pub const DEFAULT_MEMORY_MIB: u32 = 512;
+
+/// The size of /dev/shm when nothing else is said, in bytes, Docker's.
+pub const DEFAULT_SHM_SIZE: u64 = 64 << 20;
+
+/// How long `stop` waits before it kills when nothing else is said, in seconds, Docker's.
+pub const DEFAULT_STOP_TIMEOUT: i64 = 10;
 
 /// Everything that was decided when the container was created.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -37,6 +46,26 @@ pub struct ContainerConfig {
     pub tmpfs: Vec<Tmpfs>,
     /// Whether it is removed when it ends.
     pub auto_remove: bool,
+    /// Free words about it.
+    pub labels: BTreeMap<String, String>,
+    /// When it starts again by itself.
+    pub restart: RestartPolicy,
+    /// What tells whether it is well.
+    pub health: Option<HealthCheck>,
+    /// How its log is bounded.
+    pub log: LogLimits,
+    /// What its processes may do.
+    pub security: Security,
+    /// Kernel parameters by their dotted names.
+    pub sysctls: BTreeMap<String, String>,
+    /// The size of /dev/shm in bytes.
+    pub shm_size: u64,
+    /// Whether PID 1 is an init that reaps orphans and passes signals on.
+    pub init: bool,
+    /// Ports that the image says it serves, such as `80/tcp`.
+    pub exposed_ports: Vec<String>,
+    /// Directories that the image says hold data.
+    pub volumes: Vec<String>,
 }
 
 /// The container's first process.
@@ -45,6 +74,8 @@ pub struct ContainerConfig {
 pub struct ProcessConfig {
     /// The entry point and its arguments; never empty.
     pub args: Vec<String>,
+    /// How many of `args` are the entry point; the others are the command.
+    pub entrypoint: usize,
     /// `NAME=VALUE` each.
     pub env: Vec<String>,
     /// The working directory inside the container, absolute.
@@ -55,6 +86,50 @@ pub struct ProcessConfig {
     pub terminal: bool,
     /// Whether its stdin is connected.
     pub open_stdin: bool,
+    /// Whether its stdin ends with the first client that was connected to it.
+    pub stdin_once: bool,
+    /// The signal that asks it to end.
+    pub stop_signal: i32,
+    /// How long it may take to end before it is killed, in seconds; negative for as long as it likes.
+    pub stop_timeout: i64,
+    /// Limits of its own.
+    pub ulimits: Vec<Ulimit>,
+}
+
+/// A limit on what one process may use, as setrlimit(2) has it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Ulimit {
+    /// Its name in small letters, such as `nofile`.
+    pub name: String,
+    /// The soft limit; `u64::MAX` is none.
+    pub soft: u64,
+    /// The hard limit; `u64::MAX` is none.
+    pub hard: u64,
+}
+
+/// How a container's log is bounded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LogLimits {
+    /// How large a file grows before a new one is begun, in bytes.
+    pub max_size: u64,
+    /// How many files are kept, at least one.
+    pub max_files: usize,
+}
+
+/// What a container's processes may do inside their virtual machine.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Security {
+    /// Everything that root of the guest can do.
+    pub privileged: bool,
+    /// Capabilities beyond Docker's, by name without `CAP_`; `ALL` for all.
+    pub cap_add: Vec<String>,
+    /// Capabilities that are taken away, by name without `CAP_`; `ALL` for all.
+    pub cap_drop: Vec<String>,
+    /// Whether `execve` may raise privileges.
+    pub no_new_privileges: bool,
 }
 
 /// What a container may use.
@@ -65,6 +140,8 @@ pub struct Resources {
     pub memory_mib: u32,
     /// Processor time, in thousandths of one processor; unlimited when absent.
     pub milli_cpus: Option<NonZeroU32>,
+    /// How many processes it may have; unlimited when absent.
+    pub pids_limit: Option<NonZeroU32>,
 }
 
 impl Resources {

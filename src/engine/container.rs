@@ -6,6 +6,7 @@
 //!   config.json     written last when created and removed first: without it the directory is a remnant
 //!   state.json
 //!   writable.ext4   the writable disk
+//!   monitor.sock    where its monitor listens
 //!   log, log.1 ...  its output
 //! ```
 
@@ -17,7 +18,8 @@ use super::EngineError;
 use super::cgroup::Cgroup;
 use super::config::ContainerConfig;
 use super::id::ContainerId;
-use super::state::State;
+use super::state::{Permit, State, Verb};
+use crate::halt;
 use crate::record::{self, Lock};
 use crate::root::Root;
 
@@ -63,6 +65,7 @@ impl Directory {
             other => other,
         };
         gone(fs::remove_file(self.config()))?;
+        halt::point("remove.config-gone");
         gone(fs::remove_dir_all(&self.0))
     }
 }
@@ -95,6 +98,22 @@ impl Container {
         &self.config.id
     }
 
+    /// What becomes of `verb` in the container's state.
+    ///
+    /// # Errors
+    /// When it is illegal; the error names the container and the way out.
+    pub fn permit(&self, verb: Verb) -> Result<Permit, EngineError> {
+        self.state
+            .status
+            .permit(verb)
+            .map_err(|illegal| EngineError::Illegal { name: self.config.name.clone(), illegal })
+    }
+
+    /// Whether its record is true without looking any further: nothing of it runs, or may run.
+    pub(super) fn needs_no_repair(&self) -> bool {
+        !self.state.status.is_live() && !Cgroup::of(self.id()).exists()
+    }
+
     /// Replaces its state. Only the holder of the lock may.
     ///
     /// # Errors
@@ -110,8 +129,11 @@ impl Container {
     /// # Errors
     /// When something of it cannot be removed; it can be tried again.
     pub fn remove(&self, root: &Root, _lock: &Lock) -> Result<(), EngineError> {
+        halt::point("remove.locked");
         Cgroup::of(self.id()).destroy()?;
         super::names::release(root, &self.config.name, self.id());
+        halt::point("remove.name-released");
+        super::socket::remove(&self.directory);
         self.directory
             .remove()
             .map_err(|source| EngineError::Remove { path: self.directory.path().to_owned(), source })

@@ -19,28 +19,21 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
+pub use moat_protocol::output::Source;
 
+use super::config::LogLimits;
 use super::container::Directory;
 
 /// The longest record's bytes; longer lines are split.
 pub const MAX_LINE: usize = 16 << 10;
 
-/// How large a log file grows before a new one is begun, in bytes.
-pub const MAX_FILE: u64 = 10 << 20;
+/// The bounds of a log when nothing else is said: 30 MiB in all.
+pub const DEFAULT_LIMITS: LogLimits = LogLimits { max_size: 10 << 20, max_files: 3 };
 
-/// How many log files are kept.
-pub const MAX_FILES: usize = 3;
+/// The most files that a log can have.
+pub const MAX_FILES: usize = 1000;
 
 const HEADER: usize = 16;
-
-/// Where output came from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Source {
-    /// The process's stdout, or its terminal.
-    Stdout,
-    /// The process's stderr.
-    Stderr,
-}
 
 /// One record.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -63,6 +56,7 @@ fn file(directory: &Directory, generation: usize) -> PathBuf {
 /// Writes a container's log. There is one writer at a time: the monitor.
 pub struct Writer {
     directory: Directory,
+    limits: LogLimits,
     file: File,
     size: u64,
     partial: [Vec<u8>; 2],
@@ -73,12 +67,12 @@ impl Writer {
     ///
     /// # Errors
     /// When the file cannot be opened or a torn record cannot be cut off.
-    pub fn open(directory: &Directory) -> io::Result<Self> {
+    pub fn open(directory: &Directory, limits: LogLimits) -> io::Result<Self> {
         let path = file(directory, 0);
         let file = OpenOptions::new().append(true).create(true).mode(0o600).open(&path)?;
         let size = intact_length(&path)?;
         file.set_len(size)?;
-        Ok(Self { directory: directory.clone(), file, size, partial: [Vec::new(), Vec::new()] })
+        Ok(Self { directory: directory.clone(), limits, file, size, partial: [Vec::new(), Vec::new()] })
     }
 
     /// Adds output. Whole lines become records at once, the rest when it is finished, too long, or [`Writer::finish`]ed.
@@ -87,12 +81,12 @@ impl Writer {
     /// When the disk is full or fails; what was not written is dropped.
     pub fn write(&mut self, source: Source, mut bytes: &[u8]) -> io::Result<()> {
         while !bytes.is_empty() {
-            let room = MAX_LINE - self.partial[source as usize].len();
+            let room = MAX_LINE - self.partial[index(source)].len();
             let line = bytes.iter().position(|&b| b == b'\n').map_or(bytes.len(), |at| at + 1);
             let (taken, rest) = bytes.split_at(line.min(room));
             bytes = rest;
-            self.partial[source as usize].extend_from_slice(taken);
-            if taken.ends_with(b"\n") || self.partial[source as usize].len() == MAX_LINE {
+            self.partial[index(source)].extend_from_slice(taken);
+            if taken.ends_with(b"\n") || self.partial[index(source)].len() == MAX_LINE {
                 self.record(source)?;
             }
         }
@@ -105,7 +99,7 @@ impl Writer {
     /// As [`Writer::write`].
     pub fn finish(&mut self) -> io::Result<()> {
         for source in [Source::Stdout, Source::Stderr] {
-            if !self.partial[source as usize].is_empty() {
+            if !self.partial[index(source)].is_empty() {
                 self.record(source)?;
             }
         }
@@ -113,15 +107,15 @@ impl Writer {
     }
 
     fn record(&mut self, source: Source) -> io::Result<()> {
-        let line = std::mem::take(&mut self.partial[source as usize]);
+        let line = std::mem::take(&mut self.partial[index(source)]);
         let now = i64::try_from(Timestamp::now().as_nanosecond()).unwrap_or(i64::MAX);
         let mut record = Vec::with_capacity(HEADER + line.len());
         record.extend_from_slice(&now.to_le_bytes());
         // A line is at most MAX_LINE bytes long.
         record.extend_from_slice(&(line.len() as u32).to_le_bytes());
-        record.extend_from_slice(&[source as u8 + 1, 0, 0, 0]);
+        record.extend_from_slice(&[source as u8, 0, 0, 0]);
         record.extend_from_slice(&line);
-        if self.size + record.len() as u64 > MAX_FILE {
+        if self.size + record.len() as u64 > self.limits.max_size {
             self.rotate()?;
         }
         if let Err(e) = self.file.write_all(&record) {
@@ -134,16 +128,30 @@ impl Writer {
     }
 
     fn rotate(&mut self) -> io::Result<()> {
-        for generation in (0..MAX_FILES - 1).rev() {
+        for generation in (0..self.limits.max_files.saturating_sub(1)).rev() {
             match fs::rename(file(&self.directory, generation), file(&self.directory, generation + 1)) {
                 Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
                 _ => {}
             }
         }
-        self.file =
-            OpenOptions::new().append(true).create_new(true).mode(0o600).open(file(&self.directory, 0))?;
+        self.file = OpenOptions::new()
+            .append(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(file(&self.directory, 0))?;
+        if self.limits.max_files <= 1 {
+            self.file.set_len(0)?;
+        }
         self.size = 0;
         Ok(())
+    }
+}
+
+fn index(source: Source) -> usize {
+    match source {
+        Source::Stdout => 0,
+        Source::Stderr => 1,
     }
 }
 
@@ -316,7 +324,7 @@ mod tests {
     #[test]
     fn lines_are_kept_whole_and_apart() {
         let (_temporary, directory) = directory();
-        let mut writer = Writer::open(&directory).unwrap();
+        let mut writer = Writer::open(&directory, DEFAULT_LIMITS).unwrap();
         writer.write(Source::Stdout, b"one\ntw").unwrap();
         writer.write(Source::Stderr, b"\xff\x00\n").unwrap();
         writer.write(Source::Stdout, b"o\nrest").unwrap();
@@ -334,7 +342,7 @@ mod tests {
     fn a_long_line_is_split_and_nothing_is_lost() {
         let (_temporary, directory) = directory();
         let long: Vec<u8> = (0..3 * MAX_LINE + 5).map(|i| b'a' + (i % 26) as u8).collect();
-        let mut writer = Writer::open(&directory).unwrap();
+        let mut writer = Writer::open(&directory, DEFAULT_LIMITS).unwrap();
         writer.write(Source::Stdout, &long).unwrap();
         writer.finish().unwrap();
         let read = lines(&mut Reader::open(&directory).unwrap());
@@ -344,12 +352,13 @@ mod tests {
 
     #[test]
     fn a_flood_is_bounded_and_a_follower_sees_every_line() {
+        const LINES: usize = 2 * DEFAULT_LIMITS.max_files * (DEFAULT_LIMITS.max_size as usize) / 1000;
         let (_temporary, directory) = directory();
-        let mut writer = Writer::open(&directory).unwrap();
+        let mut writer = Writer::open(&directory, DEFAULT_LIMITS).unwrap();
         let mut follower = Reader::open(&directory).unwrap();
         let line = [b'x'; 1000];
         let mut seen = 0;
-        for i in 0..2 * MAX_FILES * (MAX_FILE as usize) / 1000 {
+        for i in 0..LINES {
             writer.write(Source::Stdout, &line[..990]).unwrap();
             writer.write(Source::Stdout, format!("{i:09}\n").as_bytes()).unwrap();
             if i % 1000 == 0 {
@@ -357,23 +366,25 @@ mod tests {
             }
         }
         seen += lines(&mut follower).len();
-        assert_eq!(seen, 2 * MAX_FILES * (MAX_FILE as usize) / 1000);
-        let total: u64 =
-            (0..=MAX_FILES).filter_map(|n| fs::metadata(file(&directory, n)).ok()).map(|m| m.len()).sum();
-        assert!(total <= MAX_FILES as u64 * MAX_FILE, "{total}");
+        assert_eq!(seen, LINES);
+        let total: u64 = (0..=DEFAULT_LIMITS.max_files)
+            .filter_map(|n| fs::metadata(file(&directory, n)).ok())
+            .map(|m| m.len())
+            .sum();
+        assert!(total <= DEFAULT_LIMITS.max_files as u64 * DEFAULT_LIMITS.max_size, "{total}");
     }
 
     #[test]
     fn a_torn_record_is_cut_off() {
         let (_temporary, directory) = directory();
-        let mut writer = Writer::open(&directory).unwrap();
+        let mut writer = Writer::open(&directory, DEFAULT_LIMITS).unwrap();
         writer.write(Source::Stdout, b"whole\n").unwrap();
         writer.write(Source::Stdout, b"torn\n").unwrap();
         drop(writer);
         let log = OpenOptions::new().write(true).open(file(&directory, 0)).unwrap();
         log.set_len(log.metadata().unwrap().len() - 2).unwrap();
         assert_eq!(lines(&mut Reader::open(&directory).unwrap()).len(), 1);
-        Writer::open(&directory).unwrap().write(Source::Stderr, b"next\n").unwrap();
+        Writer::open(&directory, DEFAULT_LIMITS).unwrap().write(Source::Stderr, b"next\n").unwrap();
         let expected = [(Source::Stdout, b"whole\n".to_vec()), (Source::Stderr, b"next\n".to_vec())];
         assert_eq!(lines(&mut Reader::open(&directory).unwrap()), expected);
     }

@@ -7,23 +7,36 @@
 pub mod artifacts;
 pub mod cgroup;
 pub mod config;
+mod configure;
 pub mod container;
 mod create;
+pub mod event_log;
+pub mod events;
+pub mod health;
 pub mod id;
 pub mod log;
 mod names;
+mod reach;
+mod remove;
+pub mod restart;
+pub mod signal;
+mod size;
+pub mod socket;
 mod start;
 pub mod state;
+mod update;
 
 use std::io;
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use thiserror::Error;
 
+pub(crate) use configure::merge_env;
 pub use create::CreateOptions;
-pub use start::{Created, MonitorStart};
+pub use reach::Reached;
+pub use start::{Held, MonitorStart, Purpose};
+pub use update::ResourceUpdate;
 
 use crate::record::{self, Lock, RecordError};
 use crate::root::Root;
@@ -31,7 +44,7 @@ use crate::store::{ImageStore, StoreError};
 use cgroup::{Cgroup, CgroupError};
 use container::{Container, Directory};
 use id::ContainerId;
-use state::Status;
+use state::Illegal;
 
 /// What can go wrong with a container.
 #[derive(Debug, Error)]
@@ -55,11 +68,17 @@ pub enum EngineError {
         /// Whose it is.
         holder: ContainerId,
     },
-    /// It runs, and that does not go with what was asked.
-    #[error(
-        "cannot remove container \"/{0}\": container is running: stop the container before removing or force remove"
-    )]
-    Running(String),
+    /// Its state does not allow what was asked.
+    #[error("container {name} {illegal}")]
+    Illegal {
+        /// The container's name.
+        name: String,
+        /// What was asked, and of which state.
+        illegal: Illegal,
+    },
+    /// Somebody else is at work on it.
+    #[error("container {0} is in use by another command; try again when that is done")]
+    Busy(String),
     /// Its monitor did not end although its VM was killed.
     #[error("container {0} was killed but its monitor has not ended; try again")]
     Stuck(ContainerId),
@@ -110,13 +129,10 @@ pub enum EngineError {
 }
 
 impl EngineError {
-    fn host(action: &'static str) -> impl FnOnce(io::Error) -> Self {
+    pub(crate) fn host(action: &'static str) -> impl FnOnce(io::Error) -> Self {
         move |source| Self::Host { action, source }
     }
 }
-
-/// How long a killed container's monitor may take to write its last record.
-const KILL_LIMIT: Duration = Duration::from_secs(30);
 
 /// The containers and images under one root directory.
 pub struct Engine {
@@ -196,41 +212,12 @@ impl Engine {
         Ok(containers)
     }
 
-    /// Removes a container; one that runs only with `force`, which kills it.
+    /// The container as it is now.
     ///
     /// # Errors
-    /// When it runs and `force` is not given, or something of it cannot be removed.
-    pub fn remove(&self, container: &Container, force: bool) -> Result<(), EngineError> {
-        let path = container.directory.lock();
-        let lock = match Lock::attempt(&path) {
-            // A monitor that ended meanwhile may have removed the container itself.
-            Err(e) if e.is_not_found() => return Ok(()),
-            Err(e) => return Err(e.into()),
-            Ok(Some(lock)) => lock,
-            Ok(None) if !force => return Err(EngineError::Running(container.config.name.clone())),
-            Ok(None) => match self.kill(container)? {
-                Some(lock) => lock,
-                None => return Ok(()),
-            },
-        };
-        container.remove(&self.root, &lock)
-    }
-
-    /// Kills a container's VM and waits until its monitor is done with it. No lock means that it is gone altogether.
-    fn kill(&self, container: &Container) -> Result<Option<Lock>, EngineError> {
-        let deadline = Instant::now() + KILL_LIMIT;
-        while Instant::now() < deadline {
-            Cgroup::of(container.id()).destroy()?;
-            if !container.directory.config().exists() {
-                return Ok(None);
-            }
-            match Lock::attempt(&container.directory.lock()) {
-                Err(e) if e.is_not_found() => return Ok(None),
-                Ok(None) => std::thread::sleep(Duration::from_millis(5)),
-                other => return Ok(other?),
-            }
-        }
-        Err(EngineError::Stuck(container.id().clone()))
+    /// When it is gone or cannot be read.
+    pub fn reload(&self, container: &Container) -> Result<Container, EngineError> {
+        self.load(container.id())?.ok_or_else(|| EngineError::NotFound(container.config.name.clone()))
     }
 
     fn ids(&self) -> Result<Vec<ContainerId>, EngineError> {
@@ -242,7 +229,7 @@ impl Engine {
     /// Reads a container and repairs what a crash left. Nothing when it is gone.
     fn load(&self, id: &ContainerId) -> Result<Option<Container>, EngineError> {
         match Container::read(&self.root, id) {
-            Ok(container) if container.state.status != Status::Running => Ok(Some(container)),
+            Ok(container) if container.needs_no_repair() => Ok(Some(container)),
             Ok(container) => self.repair(container),
             Err(EngineError::Record(e)) if e.is_not_found() => {
                 self.sweep(id)?;
@@ -252,7 +239,7 @@ impl Engine {
         }
     }
 
-    /// Tells the truth about a container that is recorded as running.
+    /// Tells the truth about a container that is recorded as running, and cleans up after one that was looked into.
     fn repair(&self, container: Container) -> Result<Option<Container>, EngineError> {
         let Some(lock) = Lock::attempt(&container.directory.lock())? else { return Ok(Some(container)) };
         // It may have ended, or even been removed, between the reading and the locking.
@@ -265,15 +252,17 @@ impl Engine {
             }
             Err(e) => return Err(e),
         };
-        if container.state.status != Status::Running {
+        Cgroup::of(container.id()).destroy()?;
+        socket::remove(&container.directory);
+        if !container.state.status.is_live() {
             return Ok(Some(container));
         }
-        Cgroup::of(container.id()).destroy()?;
         if container.config.auto_remove {
             container.remove(&self.root, &lock)?;
             return Ok(None);
         }
         container.set_state(container.state.clone().lost(Timestamp::now()))?;
+        events::emit(&self.root, &container, "die", &[("exitCode", container.state.exit_code.to_string())]);
         Ok(Some(container))
     }
 

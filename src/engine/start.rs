@@ -1,22 +1,35 @@
 //! Starting a container's monitor.
 
 use std::fs::OpenOptions;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 
 use super::container::Container;
-use super::{Engine, EngineError};
+use super::state::{Permit, Verb};
+use super::{Engine, EngineError, socket};
+use crate::halt;
 use crate::record::Lock;
 
-/// A container that is locked and recorded as running, and whose monitor does not exist yet.
-pub struct Created {
+/// A container that is locked: nobody else creates, runs, looks into or removes it.
+pub struct Held {
     /// The container.
     pub container: Container,
     pub(super) lock: Lock,
+}
+
+/// What a monitor is there for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Purpose {
+    /// Run the container's process.
+    Run,
+    /// Look into the container's files, without its process, for as long as somebody wants to.
+    Look,
 }
 
 /// What a monitor process is started with, as its command line has it.
@@ -24,22 +37,78 @@ pub struct Created {
 pub struct MonitorStart {
     /// The number of the descriptor that holds the container's lock.
     pub lock: i32,
+    /// The number of the descriptor of the socket that clients connect to.
+    pub listener: i32,
     /// The number of the descriptor of the first client's connection.
     pub client: i32,
+    /// What it is there for.
+    pub purpose: Purpose,
+    /// Whether the guest's console goes to stderr.
+    pub debug_console: bool,
 }
 
 impl Engine {
-    /// Starts the monitor of a new container and hands the lock over to it. Returns the connection to it, which
-    /// speaks [`crate::monitor::wire`].
+    /// Holds a container that is to be started, and records it as running. Nothing when it runs already.
     ///
     /// # Errors
-    /// When the process cannot be started; the container is then removed again.
-    pub fn start_monitor(&self, created: Created, debug_console: bool) -> Result<UnixStream, EngineError> {
-        let Created { container, lock } = created;
-        let started = self.spawn(&container, lock.as_fd().try_clone_to_owned(), debug_console);
-        if started.is_err() {
+    /// When its state does not allow a start, or another command is busy with it.
+    pub fn hold_to_start(&self, container: &Container) -> Result<Option<Held>, EngineError> {
+        let Some(mut held) = self.hold(container)? else {
+            let now = self.reload(container)?;
+            return match now.permit(Verb::Start)? {
+                Permit::Nothing => Ok(None),
+                Permit::Go => Err(EngineError::Busy(now.config.name)),
+            };
+        };
+        match held.container.permit(Verb::Start)? {
+            Permit::Nothing => return Ok(None),
+            Permit::Go => {}
+        }
+        let starting = held.container.state.starting();
+        held.container.set_state(starting)?;
+        halt::point("start.recorded");
+        Ok(Some(held))
+    }
+
+    /// Locks a container and reads it again. Nothing when somebody else holds it.
+    ///
+    /// # Errors
+    /// When it is gone or cannot be read.
+    pub(super) fn hold(&self, container: &Container) -> Result<Option<Held>, EngineError> {
+        let gone = || EngineError::NotFound(container.config.name.clone());
+        match Lock::attempt(&container.directory.lock()) {
+            Ok(None) => Ok(None),
+            Ok(Some(lock)) => match Container::read(self.root(), container.id()) {
+                Ok(container) => Ok(Some(Held { container, lock })),
+                Err(EngineError::Record(e)) if e.is_not_found() => Err(gone()),
+                Err(e) => Err(e),
+            },
+            Err(e) if e.is_not_found() => Err(gone()),
+            Err(e) => Err(e.into()),
+        }
+    }
+
+    /// Starts the monitor of a container and hands the lock over to it. Returns the connection of its first client,
+    /// which speaks [`crate::monitor::wire`].
+    ///
+    /// # Errors
+    /// When the process cannot be started. A new container is then removed again; another one is as it was.
+    pub fn start_monitor(
+        &self,
+        held: Held,
+        purpose: Purpose,
+        debug_console: bool,
+    ) -> Result<UnixStream, EngineError> {
+        let Held { mut container, lock } = held;
+        let started = self.spawn(&container, &lock, purpose, debug_console);
+        if started.is_err() && purpose == Purpose::Run {
             // The error that matters is the start's.
-            let _ = container.remove(self.root(), &lock);
+            if container.state.finished.is_none() {
+                let _ = container.remove(self.root(), &lock);
+            } else {
+                let state = container.state.clone().lost(jiff::Timestamp::now());
+                let _ = container.set_state(state);
+            }
         }
         // From here on the monitor's copy of the descriptor is what holds the lock.
         started
@@ -48,25 +117,32 @@ impl Engine {
     fn spawn(
         &self,
         container: &Container,
-        lock: std::io::Result<OwnedFd>,
+        lock: &Lock,
+        purpose: Purpose,
         debug_console: bool,
     ) -> Result<UnixStream, EngineError> {
-        let host = EngineError::host("start the container's monitor");
-        let run = || {
-            let lock = lock?;
+        let run = || -> io::Result<UnixStream> {
+            let lock = lock.as_fd().try_clone_to_owned()?;
             let (ours, theirs) = UnixStream::pair()?;
+            // Bound before the monitor exists: whoever sees that the container runs can connect.
+            let listener = socket::bind(&container.directory)?;
+            halt::point("start.bound");
             let log = OpenOptions::new()
                 .create(true)
                 .append(true)
                 .mode(0o600)
                 .open(container.directory.path().join("monitor.log"))?;
-            for inherited in [lock.as_fd(), theirs.as_fd()] {
+            for inherited in [lock.as_fd(), theirs.as_fd(), listener.as_fd()] {
                 fcntl(inherited, FcntlArg::F_SETFD(FdFlag::empty()))?;
             }
             let mut command = Command::new("/proc/self/exe");
             command.arg("--root").arg(self.root().path()).arg("monitor").arg(container.id().as_str());
             command.args(["--lock", &lock.as_raw_fd().to_string()]);
+            command.args(["--listener", &listener.as_raw_fd().to_string()]);
             command.args(["--client", &theirs.as_raw_fd().to_string()]);
+            if purpose == Purpose::Look {
+                command.args(["--purpose", "look"]);
+            }
             command.stdin(Stdio::null()).stdout(Stdio::null());
             if debug_console {
                 command.arg("--debug-console").stderr(Stdio::inherit());
@@ -74,10 +150,11 @@ impl Engine {
                 command.stderr(log);
             }
             // Its own group: what a terminal sends to the client is not for it.
-            std::os::unix::process::CommandExt::process_group(&mut command, 0);
+            command.process_group(0);
             command.spawn()?;
+            halt::point("start.spawned");
             Ok(ours)
         };
-        run().map_err(host)
+        run().map_err(EngineError::host("start the container's monitor"))
     }
 }

@@ -1,47 +1,70 @@
 //! A connection that carries frames both ways: to the guest's agent, and to a client.
 
+use std::io;
 use std::marker::PhantomData;
+use std::os::fd::{AsFd, BorrowedFd};
 
 use moat_protocol::frame::{self, FrameError, HEADER_SIZE};
 use serde::{Serialize, de::DeserializeOwned};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::mpsc;
 
+use super::descriptors;
+
 /// How many received messages may wait; a peer that sends more is read no further.
 const BACKLOG: usize = 4;
 
-/// A framed connection that receives `In` and sends `Out`.
-pub struct Link<In, Out> {
-    incoming: mpsc::Receiver<Result<In, FrameError>>,
-    outgoing: OwnedWriteHalf,
-    sends: PhantomData<fn(Out)>,
+/// The half of a connection that receives `In`.
+pub struct Receiver<In>(mpsc::Receiver<Result<In, FrameError>>);
+
+/// The half of a connection that sends `Out`.
+pub struct Sender<Out>(OwnedWriteHalf, PhantomData<fn(Out)>);
+
+/// Frames `connection`. A task of its own reads it, so that [`Receiver::receive`] can be given up at any moment.
+pub fn split<In: DeserializeOwned + Send + 'static, Out: Serialize>(
+    connection: UnixStream,
+) -> (Receiver<In>, Sender<Out>) {
+    let (reader, writer) = connection.into_split();
+    let (sender, receiver) = mpsc::channel(BACKLOG);
+    tokio::spawn(read_all(reader, sender));
+    (Receiver(receiver), Sender(writer, PhantomData))
 }
 
-impl<In: DeserializeOwned + Send + 'static, Out: Serialize> Link<In, Out> {
-    /// Frames `connection`. A task of its own reads it, so that [`Link::receive`] can be given up at any moment.
-    pub fn new(connection: UnixStream) -> Self {
-        let (reader, outgoing) = connection.into_split();
-        let (sender, incoming) = mpsc::channel(BACKLOG);
-        tokio::spawn(read_all(reader, sender));
-        Self { incoming, outgoing, sends: PhantomData }
-    }
-
+impl<In> Receiver<In> {
     /// The next message.
     ///
     /// # Errors
     /// [`FrameError::Closed`] when the peer is gone, or what was wrong with what it sent; no message follows an error.
     pub async fn receive(&mut self) -> Result<In, FrameError> {
-        self.incoming.recv().await.unwrap_or(Err(FrameError::Closed))
+        self.0.recv().await.unwrap_or(Err(FrameError::Closed))
     }
+}
 
+impl<Out: Serialize> Sender<Out> {
     /// Sends a message.
     ///
     /// # Errors
     /// When the message is too large or the peer is gone.
     pub async fn send(&mut self, message: &Out) -> Result<(), FrameError> {
-        self.outgoing.write_all(&frame::encode(message)?).await?;
+        self.0.write_all(&frame::encode(message)?).await?;
+        Ok(())
+    }
+
+    /// Sends a message and with it, descriptors.
+    ///
+    /// # Errors
+    /// As [`Sender::send`].
+    pub async fn send_with(
+        &mut self,
+        message: &Out,
+        descriptors: &[BorrowedFd<'_>],
+    ) -> Result<(), FrameError> {
+        let bytes = frame::encode(message)?;
+        let stream: &UnixStream = self.0.as_ref();
+        let send = || -> io::Result<()> { descriptors::send(stream.as_fd(), &bytes, descriptors) };
+        stream.async_io(Interest::WRITABLE, send).await?;
         Ok(())
     }
 }

@@ -2,16 +2,16 @@
 
 use std::collections::BTreeSet;
 
-use moat_protocol::{ContainerSpec, HostsEntry, TerminalSize, defaults};
+use moat_protocol::{ContainerSpec, ExecSpec, HostsEntry, TerminalSize, defaults};
 use oci_spec::OciSpecError;
 use oci_spec::runtime::{
-    BoxBuilder, LinuxCapabilitiesBuilder, Mount, MountBuilder, Process, ProcessBuilder, UserBuilder,
+    BoxBuilder, Capabilities, LinuxCapabilitiesBuilder, Mount, MountBuilder, PosixRlimit, PosixRlimitBuilder,
+    Process, ProcessBuilder, UserBuilder,
 };
 
-use crate::engine::config::{ContainerConfig, Tmpfs};
-
-/// The size of a container's /dev/shm in bytes, Docker's.
-const SHM_SIZE: u64 = 64 << 20;
+use super::wire::ExecRequest;
+use crate::engine::config::{ContainerConfig, ProcessConfig, Security, Tmpfs, Ulimit};
+use crate::engine::merge_env;
 
 /// What a tmpfs is mounted with, Docker's defaults; the user's options come after them and win.
 const TMPFS_DEFAULTS: [&str; 3] = ["nosuid", "nodev", "noexec"];
@@ -24,25 +24,70 @@ pub fn container_spec(
     config: &ContainerConfig,
     size: Option<TerminalSize>,
 ) -> Result<ContainerSpec, OciSpecError> {
-    let mut mounts = defaults::mounts(SHM_SIZE);
+    let privileged = config.security.privileged;
+    let mut mounts = defaults::mounts(config.shm_size);
+    if privileged {
+        mounts.iter_mut().for_each(make_writable);
+    }
     for tmpfs in &config.tmpfs {
         mounts.push(tmpfs_mount(tmpfs)?);
     }
+    let paths = |paths: &[&str]| match privileged {
+        true => Vec::new(),
+        false => paths.iter().map(|&path| path.to_owned()).collect(),
+    };
     Ok(ContainerSpec {
         hostname: config.hostname.clone(),
         user: config.process.user.clone(),
-        process: process(config, size)?,
+        process: process(config, &config.process, false, size)?,
         mounts,
         read_only_root: config.read_only,
-        masked_paths: defaults::MASKED_PATHS.map(str::to_owned).to_vec(),
-        read_only_paths: defaults::READ_ONLY_PATHS.map(str::to_owned).to_vec(),
+        masked_paths: paths(&defaults::MASKED_PATHS),
+        read_only_paths: paths(&defaults::READ_ONLY_PATHS),
         hosts: hosts(&config.hostname),
         open_stdin: config.process.open_stdin,
+        sysctls: config.sysctls.clone(),
+        pids_limit: config.resources.pids_limit.map(Into::into),
+        init: config.init,
+        all_devices: privileged,
     })
 }
 
-fn process(config: &ContainerConfig, size: Option<TerminalSize>) -> Result<Process, OciSpecError> {
-    let capabilities = defaults::capabilities();
+/// Builds the specification of one more process in a container.
+///
+/// # Errors
+/// When a part of the specification cannot be built.
+pub fn exec_spec(
+    config: &ContainerConfig,
+    request: &ExecRequest,
+    size: Option<TerminalSize>,
+) -> Result<ExecSpec, OciSpecError> {
+    let own = &config.process;
+    let more = ProcessConfig {
+        args: request.args.clone(),
+        env: merge_env(&own.env, &request.env),
+        working_dir: request.working_dir.clone().unwrap_or_else(|| own.working_dir.clone()),
+        user: request.user.clone().unwrap_or_else(|| own.user.clone()),
+        terminal: request.terminal,
+        open_stdin: request.stdin,
+        ..own.clone()
+    };
+    Ok(ExecSpec {
+        user: more.user.clone(),
+        process: process(config, &more, request.privileged, size)?,
+        open_stdin: request.stdin,
+        open_output: request.output,
+    })
+}
+
+fn process(
+    container: &ContainerConfig,
+    config: &ProcessConfig,
+    privileged: bool,
+    size: Option<TerminalSize>,
+) -> Result<Process, OciSpecError> {
+    let privileged = privileged || container.security.privileged;
+    let capabilities = capabilities(&container.security, privileged);
     let capabilities = LinuxCapabilitiesBuilder::default()
         .bounding(capabilities.clone())
         .effective(capabilities.clone())
@@ -51,15 +96,16 @@ fn process(config: &ContainerConfig, size: Option<TerminalSize>) -> Result<Proce
         .ambient([])
         .build()?;
     let mut process = ProcessBuilder::default()
-        .args(config.process.args.clone())
-        .env(environment(config))
-        .cwd(&config.process.working_dir)
-        .terminal(config.process.terminal)
+        .args(config.args.clone())
+        .env(environment(container, config))
+        .cwd(&config.working_dir)
+        .terminal(config.terminal)
         .user(UserBuilder::default().build()?)
         .capabilities(capabilities)
-        .no_new_privileges(false)
+        .no_new_privileges(container.security.no_new_privileges)
         .build()?;
-    process.set_rlimits(None);
+    let limits = config.ulimits.iter().map(rlimit).collect::<Result<Vec<_>, _>>()?;
+    process.set_rlimits((!limits.is_empty()).then_some(limits));
     if let Some(size) = size {
         let size = BoxBuilder::default().height(size.rows).width(size.columns).build()?;
         process.set_console_size(Some(size));
@@ -67,9 +113,44 @@ fn process(config: &ContainerConfig, size: Option<TerminalSize>) -> Result<Proce
     Ok(process)
 }
 
-/// The container's variables, with those that Docker adds where nobody set them.
-fn environment(config: &ContainerConfig) -> Vec<String> {
-    let mut environment = config.process.env.clone();
+/// Docker's capabilities, more and less; names were checked when the container was created.
+fn capabilities(security: &Security, privileged: bool) -> Capabilities {
+    let all = defaults::all_capabilities();
+    let named = |names: &[String]| -> Capabilities {
+        if names.iter().any(|name| name == "ALL") {
+            return all.clone();
+        }
+        names.iter().filter_map(|name| name.parse().ok()).collect()
+    };
+    if privileged {
+        return all;
+    }
+    let dropped = named(&security.cap_drop);
+    let added = named(&security.cap_add);
+    let kept = defaults::capabilities().into_iter().filter(|capability| !dropped.contains(capability));
+    // As with Docker, `--cap-drop ALL --cap-add X` leaves X, and `--cap-add ALL --cap-drop X` all but X.
+    let everything = security.cap_add.iter().any(|name| name == "ALL");
+    kept.chain(added.into_iter().filter(|capability| !everything || !dropped.contains(capability))).collect()
+}
+
+fn rlimit(limit: &Ulimit) -> Result<PosixRlimit, OciSpecError> {
+    // The names are those of setrlimit(2), which OCI writes in capitals.
+    let kind = serde_json::from_value(format!("RLIMIT_{}", limit.name.to_uppercase()).into())?;
+    PosixRlimitBuilder::default()
+        .typ::<oci_spec::runtime::PosixRlimitType>(kind)
+        .hard(limit.hard)
+        .soft(limit.soft)
+        .build()
+}
+
+fn make_writable(mount: &mut Mount) {
+    let options = mount.options().clone().unwrap_or_default();
+    mount.set_options(Some(options.into_iter().filter(|option| option != "ro").collect()));
+}
+
+/// The process's variables, with those that Docker adds where nobody set them.
+fn environment(container: &ContainerConfig, process: &ProcessConfig) -> Vec<String> {
+    let mut environment = process.env.clone();
     let known: BTreeSet<String> =
         environment.iter().filter_map(|variable| Some(variable.split_once('=')?.0.to_owned())).collect();
     let mut add = |name: &str, value: &str| {
@@ -77,8 +158,8 @@ fn environment(config: &ContainerConfig) -> Vec<String> {
             environment.push(format!("{name}={value}"));
         }
     };
-    add("HOSTNAME", &config.hostname);
-    if config.process.terminal {
+    add("HOSTNAME", &container.hostname);
+    if process.terminal {
         add("TERM", "xterm");
     }
     environment

@@ -3,8 +3,10 @@
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, OwnedFd};
+use std::time::Duration;
 
 use moat_vmm::config::{DiskConfig, Fd, JailConfig, SegmentConfig, VmConfig, VsockConfig};
+use moat_vmm::control::{Answer, Command, MAX_PACKET};
 use moat_vmm::launch::{Child, Exit, Launch, LaunchError};
 use moat_vmm::report::{MAX_REPORT_LINE, Report, StopReason};
 use nix::fcntl::OFlag;
@@ -13,11 +15,13 @@ use thiserror::Error;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::net::UnixStream;
+use tokio::time::timeout;
 
 use super::descriptors;
 use crate::engine::EngineError;
 use crate::engine::artifacts::{Artifacts, Missing};
 use crate::engine::cgroup::Cgroup;
+use crate::engine::config::Resources;
 use crate::engine::container::Container;
 use crate::store::ImageDisk;
 
@@ -26,6 +30,9 @@ const GUEST_CID: u32 = 3;
 
 /// Words for the guest's kernel: without these it makes a network interface that nobody asked for.
 const COMMAND_LINE: &str = "dummy.numdummies=0";
+
+/// How long the VMM may take to answer.
+const CONTROL_LIMIT: Duration = Duration::from_secs(10);
 
 /// How many lines of its report a VM is believed to need.
 const MAX_REPORT_LINES: u64 = 16;
@@ -52,9 +59,11 @@ pub enum VmError {
 
 /// A running VM.
 pub struct Vm {
+    resources: Resources,
     child: Child,
     exit: AsyncFd<OwnedFd>,
     dial: AsyncFd<OwnedFd>,
+    control: AsyncFd<OwnedFd>,
     report: File,
 }
 
@@ -75,11 +84,8 @@ impl Vm {
         let artifacts = Artifacts::find()?;
         let cgroup =
             Cgroup::of(container.id()).create(&container.config.resources).map_err(EngineError::from)?;
-        let flags = SockFlag::SOCK_CLOEXEC;
-        let (ours, theirs) =
-            socketpair(AddressFamily::Unix, SockType::SeqPacket, None, flags).map_err(io::Error::from)?;
-        nix::fcntl::fcntl(&ours, nix::fcntl::FcntlArg::F_SETFL(OFlag::O_NONBLOCK))
-            .map_err(io::Error::from)?;
+        let (dial, their_dial) = packets()?;
+        let (control, their_control) = packets()?;
         let (report, report_writer) = nix::unistd::pipe2(OFlag::O_CLOEXEC).map_err(io::Error::from)?;
 
         let mut launch = Launch::new();
@@ -91,7 +97,8 @@ impl Vm {
             initramfs: launch.add(Artifacts::open(&artifacts.initramfs())?.into()),
             command_line: COMMAND_LINE.to_owned(),
             disks: disks(container, disk, &mut launch)?,
-            vsock: VsockConfig { guest_cid: GUEST_CID, dial: launch.add(theirs) },
+            vsock: VsockConfig { guest_cid: GUEST_CID, dial: launch.add(their_dial) },
+            control: Some(launch.add(their_control)),
             balloon: true,
             report: launch.add(report_writer),
             debug_console: debug_console_descriptor(debug_console, &mut launch)?,
@@ -100,11 +107,18 @@ impl Vm {
         launch.cgroup(cgroup.into());
         let child = launch.start(&artifacts.vmm(), &config)?;
         Ok(Self {
+            resources: container.config.resources,
             exit: descriptors::watched(child.as_fd().try_clone_to_owned()?)?,
             child,
-            dial: descriptors::watched(ours)?,
+            dial: descriptors::watched(dial)?,
+            control: descriptors::watched(control)?,
             report: report.into(),
         })
+    }
+
+    /// What it was started with.
+    pub fn resources(&self) -> &Resources {
+        &self.resources
     }
 
     /// The next connection that the guest opens. It can be given up at any moment.
@@ -132,6 +146,36 @@ impl Vm {
         }
     }
 
+    /// Stops every thread of the VM, or lets them go on. A signal rather than the cgroup's freezer: KVM keeps a kernel
+    /// thread in the cgroup, and with that the kernel never calls it frozen.
+    ///
+    /// # Errors
+    /// When the VM's process may not be signalled.
+    pub fn freeze(&self, frozen: bool) -> io::Result<()> {
+        self.child.stop(frozen)
+    }
+
+    /// Whether every thread of the VM stands still.
+    pub fn is_frozen(&self) -> bool {
+        self.child.is_stopped().unwrap_or(false)
+    }
+
+    /// Leaves the guest with `memory_mib` of memory, as soon as it gives the rest away. One caller at a time.
+    ///
+    /// # Errors
+    /// When the VM refuses or does not answer.
+    pub async fn set_memory(&self, memory_mib: u32) -> io::Result<()> {
+        let command = serde_json::to_vec(&Command::Balloon { target_mib: memory_mib })?;
+        descriptors::send(self.control.get_ref().as_fd(), &command, &[])?;
+        let mut buffer = [0; MAX_PACKET];
+        let receive = |fd: &OwnedFd| descriptors::receive(fd.as_fd(), &mut buffer);
+        let length = timeout(CONTROL_LIMIT, self.control.async_io(Interest::READABLE, receive)).await??.0;
+        match serde_json::from_slice(&buffer[..length])? {
+            Answer::Memory { .. } => Ok(()),
+            Answer::Refused { message } => Err(io::Error::other(message)),
+        }
+    }
+
     /// Waits until the VM's process has ended and tells why. It can be given up at any moment.
     pub async fn ended(&self) -> VmError {
         if let Err(e) = self.exit.readable().await {
@@ -154,7 +198,7 @@ impl Vm {
     }
 
     /// Ends the process and reaps it.
-    pub fn kill(self) {
+    pub fn kill(&self) {
         // A process that is gone is what is wanted.
         let _ = self.child.kill();
         let _ = self.child.wait();
@@ -187,6 +231,13 @@ impl Vm {
             },
         }
     }
+}
+
+/// A pair of sockets for packets; the first is this process's and does not block.
+fn packets() -> io::Result<(OwnedFd, OwnedFd)> {
+    let (ours, theirs) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)?;
+    nix::fcntl::fcntl(&ours, nix::fcntl::FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
+    Ok((ours, theirs))
 }
 
 /// `vda`, the image, and `vdb`, the writable disk.

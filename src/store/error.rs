@@ -71,6 +71,9 @@ pub enum StoreError {
     /// An archive cannot be loaded.
     #[error(transparent)]
     Load(#[from] LoadError),
+    /// Whoever is given an archive does not take it.
+    #[error("cannot write the archive")]
+    Output(#[source] io::Error),
     /// An image's layers cannot be made into a disk.
     #[error("the layers of image {image} cannot be made into a disk: {cause}")]
     Index {

@@ -23,7 +23,7 @@ use super::staging;
 use crate::record;
 
 /// The file that marks a directory as an OCI image layout, and what is in it.
-const LAYOUT_FILE: (&str, &str) = ("oci-layout", "{\"imageLayoutVersion\":\"1.0.0\"}\n");
+pub(super) const LAYOUT_FILE: (&str, &str) = ("oci-layout", "{\"imageLayoutVersion\":\"1.0.0\"}\n");
 
 /// One line of `index.json`.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -23,7 +23,9 @@ pub mod limits;
 mod load;
 mod reference;
 mod remove;
+mod save;
 mod staging;
+mod tag;
 
 use std::fs;
 use std::os::unix::fs::DirBuilderExt;
@@ -38,7 +40,7 @@ pub use self::digest::{Digest, DigestError, ImageId};
 pub use self::disk::{ImageDisk, Segment};
 pub use self::error::{LoadError, StoreError};
 pub use self::image::{Image, Layer};
-pub use self::load::{LoadEvent, Loaded, Replaced};
+pub use self::load::{LoadEvent, Loaded, Replaced, StagedLayer};
 pub use self::reference::{Reference, ReferenceError};
 pub use self::remove::{ImageUser, Removed};
 

@@ -5,9 +5,13 @@
 
 mod container;
 mod crash;
+mod crash_points;
+mod exec;
+mod files;
 mod host;
 mod images;
 mod jail;
+mod lifecycle;
 mod real_images;
 mod run;
 mod streams;

@@ -26,6 +26,11 @@ impl Bus {
         }
     }
 
+    /// How many virtio devices there are.
+    pub fn devices(&self) -> usize {
+        self.virtio.len()
+    }
+
     /// How many accesses there were to what is not there.
     pub fn unknown(&self) -> u64 {
         self.unknown.load(Ordering::Relaxed)
@@ -69,6 +74,13 @@ impl Bus {
         match device.and_then(|index| self.virtio.get(index)) {
             Some(transport) => lock(transport).write(offset % layout::VIRTIO_SIZE, data),
             None => self.count_unknown(),
+        }
+    }
+
+    /// What the virtio device `index` shows in its configuration space has changed by itself.
+    pub fn config_changed(&self, index: usize) {
+        if let Some(transport) = self.virtio.get(index) {
+            lock(transport).config_changed();
         }
     }
 

@@ -33,6 +33,8 @@ pub struct VmConfig {
     pub balloon: bool,
     /// A pipe open for writing that receives [`crate::report::Report`] lines.
     pub report: Fd,
+    /// One end of a `SOCK_SEQPACKET` unix socket pair for commands while the VM runs, see [`crate::control`].
+    pub control: Option<Fd>,
     /// Where the guest's serial console goes, when there is to be one: open for writing.
     pub debug_console: Option<Fd>,
     /// What the process becomes before the guest runs.

@@ -135,6 +135,8 @@ pub struct VmFiles {
     pub disks: Vec<Vec<Arc<File>>>,
     /// The socket over which connections are handed out.
     pub dial: OwnedFd,
+    /// The socket for commands.
+    pub control: Option<OwnedFd>,
     /// The serial console's output.
     pub debug_console: Option<File>,
 }
@@ -164,11 +166,13 @@ impl VmFiles {
             .map(|fd| fds.take(fd, "debug_console", Access::Write))
             .transpose()?
             .map(File::from);
+        let control = config.control.map(|fd| fds.take(fd, "control", Access::Both)).transpose()?;
         Ok(Self {
             kernel: fds.take(config.kernel, "kernel", Access::Read)?.into(),
             initramfs: fds.take(config.initramfs, "initramfs", Access::Read)?.into(),
             disks,
             dial: fds.take(config.vsock.dial, "vsock.dial", Access::Both)?,
+            control,
             debug_console,
         })
     }

@@ -257,7 +257,30 @@ impl Child {
     /// # Errors
     /// When this process may not.
     pub fn kill(&self) -> io::Result<()> {
-        match child::kill(self.pidfd.as_raw_fd()) {
+        self.signal(libc::SIGKILL)
+    }
+
+    /// Stops all of its threads, virtual CPUs included, or lets them go on. The kernel stops them one after the other:
+    /// see [`Child::is_stopped`]. Not an error when it has ended already.
+    ///
+    /// # Errors
+    /// When this process may not.
+    pub fn stop(&self, stopped: bool) -> io::Result<()> {
+        self.signal(if stopped { libc::SIGSTOP } else { libc::SIGCONT })
+    }
+
+    /// Whether all of its threads stand still.
+    ///
+    /// # Errors
+    /// When it has ended and was waited for.
+    pub fn is_stopped(&self) -> io::Result<bool> {
+        let flags = WaitPidFlag::WSTOPPED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
+        let status = waitid(Id::PIDFd(self.pidfd.as_fd()), flags)?;
+        Ok(matches!(status, WaitStatus::Stopped(..)))
+    }
+
+    fn signal(&self, signal: i32) -> io::Result<()> {
+        match child::signal(self.pidfd.as_raw_fd(), signal) {
             Err(error) if error.raw_os_error() == Some(libc::ESRCH) => Ok(()),
             other => other,
         }

@@ -4,6 +4,7 @@ mod boot;
 mod bus;
 pub mod config;
 mod console;
+pub mod control;
 pub mod fds;
 pub mod jail;
 pub mod launch;

@@ -1,7 +1,10 @@
 //! The parts of a VM that KVM provides: the VM itself with its interrupt controllers, and its virtual CPUs.
 
-use kvm_bindings::KVM_MAX_CPUID_ENTRIES;
-use kvm_ioctls::{Cap, IoEventAddress, Kvm, VcpuFd, VmFd};
+use kvm_bindings::{
+    KVM_IRQ_ROUTING_IRQCHIP, KVM_IRQCHIP_IOAPIC, KVM_MAX_CPUID_ENTRIES, KvmIrqRouting, kvm_irq_routing_entry,
+    kvm_irq_routing_irqchip,
+};
+use kvm_ioctls::{Cap, IoEventAddress, Kvm, NoDatamatch, VcpuFd, VmFd};
 use vm_memory::GuestMemoryMmap;
 use vmm_sys_util::eventfd::EventFd;
 
@@ -13,10 +16,11 @@ use crate::virtio::interrupt::USED_RING;
 use crate::virtio::registers::{DEFERRABLE, INTERRUPT_ACK, QUEUE_NOTIFY, RegisterFile};
 
 /// What this VMM needs of KVM. All of it is in Linux 5.0 and later.
-const NEEDED: [(Cap, &str); 9] = [
+const NEEDED: [(Cap, &str); 10] = [
     (Cap::UserMemory, "guest memory"),
     (Cap::ReadonlyMem, "read-only guest memory"),
     (Cap::Irqchip, "interrupt controllers"),
+    (Cap::IrqRouting, "interrupt routing"),
     (Cap::Irqfd, "interrupts by event descriptor"),
     (Cap::Ioeventfd, "notifications by event descriptor"),
     (Cap::SetTssAddr, "the TSS address"),
@@ -38,6 +42,11 @@ const IGNORED_PORTS: [(u16, u32); 3] = [
     // The pause of old ISA drivers.
     (0x80, 1),
 ];
+
+/// The mask register of the 8259, the interrupt controller that PCs had before the IOAPIC. KVM makes both or neither. A
+/// kernel that finds one believes that a BIOS has used the IOAPIC and reads and clears each of its pins: 640 exits,
+/// a third of a boot's. It looks by writing a mask and reading it back.
+const PIC_MASK_PORT: u64 = 0x21;
 
 /// Why KVM cannot give the VM what it needs.
 #[derive(Debug, thiserror::Error)]
@@ -70,6 +79,9 @@ pub enum MachineError {
     /// The CPUID table of this host is longer than KVM's interface takes.
     #[error("this host's CPUID has too many entries")]
     Cpuid,
+    /// There is no memory for a table of a few lines.
+    #[error("the interrupts' routes take too much memory")]
+    Routes,
     /// Memory.
     #[error(transparent)]
     Memory(#[from] MemoryError),
@@ -125,7 +137,7 @@ impl Machine {
         // Both before the first virtual CPU.
         vm.set_identity_map_address(layout::KVM_IDENTITY_MAP).map_err(call("place the identity map"))?;
         vm.set_tss_address(layout::KVM_TSS as usize).map_err(call("place the TSS"))?;
-        vm.create_irq_chip().map_err(call("create the interrupt controllers"))?;
+        create_interrupt_controllers(&vm)?;
         // No PIT: the kernel's time comes from kvm-clock and the LAPIC's deadline timer, and each PIT is a kernel
         // thread on the host.
         for (port, count) in IGNORED_PORTS {
@@ -200,6 +212,25 @@ impl Machine {
             })
             .collect()
     }
+}
+
+/// LAPICs and an IOAPIC. The 8259 that comes with them gets no interrupts, and is made to look absent.
+fn create_interrupt_controllers(vm: &VmFd) -> Result<(), MachineError> {
+    // Masks written there end in an event that nobody waits for: of two devices at a port KVM asks the older one first.
+    // If that ever changed, the kernel would find the 8259 and start more slowly.
+    vm.register_ioevent(&new_event()?, &IoEventAddress::Pio(PIC_MASK_PORT), NoDatamatch)
+        .map_err(call("hide the 8259"))?;
+    vm.create_irq_chip().map_err(call("create the interrupt controllers"))?;
+    let routes: Vec<_> = (0..layout::IOAPIC_PINS).map(route).collect();
+    let routes = KvmIrqRouting::from_entries(&routes).map_err(|_| MachineError::Routes)?;
+    vm.set_gsi_routing(&routes).map_err(call("route interrupts"))
+}
+
+/// To the IOAPIC alone: KVM's own routes send the first sixteen interrupts to the 8259 too.
+fn route(pin: u32) -> kvm_irq_routing_entry {
+    let mut entry = kvm_irq_routing_entry { gsi: pin, type_: KVM_IRQ_ROUTING_IRQCHIP, ..Default::default() };
+    entry.u.irqchip = kvm_irq_routing_irqchip { irqchip: KVM_IRQCHIP_IOAPIC, pin };
+    entry
 }
 
 fn new_event() -> Result<EventFd, MachineError> {

@@ -21,13 +21,14 @@ use crate::boot::{cmdline, kernel, mptable, params, registers};
 use crate::bus::Bus;
 use crate::config::{DiskConfig, MAX_VCPUS, MIN_MEMORY_MIB, VmConfig};
 use crate::console::Console;
+use crate::control;
 use crate::fds::{InheritedFds, VmFiles};
 use crate::machine::{self, Machine};
 use crate::report::StopReason;
 use crate::stop::Stop;
 use crate::thread::{self, ThreadKind};
 use crate::vcpu::{Shared, Vcpu};
-use crate::virtio::balloon::Balloon;
+use crate::virtio::balloon::{Balloon, Sizes};
 use crate::virtio::block::Block;
 use crate::virtio::block::disk::{Disk, DiskError, Segment, SegmentMap};
 use crate::virtio::device::VirtioDevice;
@@ -75,12 +76,13 @@ pub fn run(config: VmConfig, mut fds: InheritedFds, running: impl FnOnce()) -> R
     jail::enter(&config.jail).map_err(at("jail"))?;
     thread::install_filter(jail::seccomp::apply);
 
-    let VmFiles { kernel, initramfs, disks, dial, debug_console } = files;
+    let VmFiles { kernel, initramfs, disks, dial, control, debug_console } = files;
     let launcher = dial.try_clone().map_err(at("device"))?;
     let memory = memory::map(u64::from(config.memory_mib) << 20).map_err(at("memory"))?;
     let loaded = kernel::load(&memory, kernel, initramfs).map_err(at("kernel"))?;
 
-    let devices = devices(&config, disks, dial)?;
+    let sizes = Arc::<Sizes>::default();
+    let devices = devices(&config, disks, dial, &sizes)?;
     let line =
         cmdline::build(devices.len(), debug_console.is_some(), &config.command_line).map_err(at("config"))?;
     params::write(&memory, &loaded, &line).map_err(at("memory"))?;
@@ -104,6 +106,10 @@ pub fn run(config: VmConfig, mut fds: InheritedFds, running: impl FnOnce()) -> R
         .map(|(fd, index)| Vcpu::new(fd, index, shared.clone()))
         .collect::<Result<Vec<_>, _>>()
         .map_err(at("kvm"))?;
+    // It is the last of the devices.
+    let device = shared.bus.devices().checked_sub(1).filter(|_| config.balloon);
+    let balloon = device.map(|device| control::Balloon { sizes, bus: Arc::clone(&shared.bus), device });
+    let control = control.map(|socket| control::Server::new(socket, config.memory_mib, balloon));
     // Nothing of the boot is needed any more.
     drop((kvm, config, line));
 
@@ -113,7 +119,7 @@ pub fn run(config: VmConfig, mut fds: InheritedFds, running: impl FnOnce()) -> R
     thread::filter_current(ThreadKind::Main).map_err(at("jail"))?;
     running();
     start.wait();
-    wait(&stop, &launcher);
+    wait(&stop, &launcher, control);
     stop_vcpus(threads);
     let reason = stop.reason().cloned().unwrap_or(StopReason::LauncherGone);
     #[cfg(debug_assertions)]
@@ -150,6 +156,7 @@ fn devices(
     config: &VmConfig,
     files: Vec<Vec<Arc<std::fs::File>>>,
     dial: OwnedFd,
+    sizes: &Arc<Sizes>,
 ) -> Result<Vec<Box<dyn VirtioDevice>>, BootError> {
     let mut devices: Vec<Box<dyn VirtioDevice>> = Vec::new();
     for (index, (disk, files)) in config.disks.iter().zip(files).enumerate() {
@@ -160,7 +167,7 @@ fn devices(
     devices.push(Box::new(Vsock::new(config.vsock.guest_cid, dial).map_err(at("device"))?));
     devices.push(Box::new(Rng::new().map_err(at("device"))?));
     if config.balloon {
-        devices.push(Box::new(Balloon::new().map_err(at("device"))?));
+        devices.push(Box::new(Balloon::new(Arc::clone(sizes)).map_err(at("device"))?));
     }
     Ok(devices)
 }
@@ -214,16 +221,23 @@ fn spawn_vcpus(vcpus: Vec<Vcpu>, start: &Arc<Barrier>) -> io::Result<Vec<JoinHan
         .collect()
 }
 
-/// Waits for a reason to stop: one that a virtual CPU gave, or the end of the launcher's socket.
-fn wait(stop: &Stop, launcher: &OwnedFd) {
-    let mut events =
-        [PollFd::new(stop.event(), PollFlags::POLLIN), PollFd::new(launcher.as_fd(), PollFlags::empty())];
+/// Waits for a reason to stop: one that a virtual CPU gave, or the end of the launcher's socket. Meanwhile it does what
+/// the launcher commands.
+fn wait(stop: &Stop, launcher: &OwnedFd, mut control: Option<control::Server>) {
     while stop.reason().is_none() {
-        match poll(&mut events, PollTimeout::NONE) {
+        let mut events = vec![
+            PollFd::new(stop.event(), PollFlags::POLLIN),
             // Only the other end's closing is asked for, so anything is that.
-            Ok(_) if events[1].any().unwrap_or(true) => stop.give(StopReason::LauncherGone),
-            Ok(_) | Err(Errno::EINTR) => {}
-            Err(error) => {
+            PollFd::new(launcher.as_fd(), PollFlags::empty()),
+        ];
+        events.extend(control.as_ref().map(|control| PollFd::new(control.as_fd(), PollFlags::POLLIN)));
+        let outcome = poll(&mut events, PollTimeout::NONE);
+        let happened: Vec<bool> = events.iter().map(|event| event.any().unwrap_or(true)).collect();
+        match (outcome, happened.as_slice()) {
+            (Ok(_), [_, true, ..]) => stop.give(StopReason::LauncherGone),
+            (Ok(_), [_, _, true]) => control = control.filter(|control| control.serve().is_ok()),
+            (Ok(_) | Err(Errno::EINTR), _) => {}
+            (Err(error), _) => {
                 stop.give(StopReason::Fault { message: format!("cannot wait for the VM: {error}") })
             }
         }

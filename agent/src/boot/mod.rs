@@ -27,10 +27,14 @@ pub mod place {
     pub const IMAGE: &str = "/image";
     /// The writable disk.
     pub const LAYER: &str = "/layer";
+    /// What the container has changed: the upper directory of the overlay.
+    pub const UPPER: &str = "/layer/upper";
     /// The two joined: the container's root.
     pub const ROOT: &str = "/root";
     /// The files that are mounted over the container's /etc/hosts and its like.
     pub const ETC: &str = "/etc";
+    /// The guest's devices.
+    pub const DEVICES: &str = "/dev";
     /// The control groups.
     pub const CGROUP: &str = "/cgroup";
 }

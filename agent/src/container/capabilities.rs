@@ -3,8 +3,8 @@
 use moat_protocol::guest::Capabilities;
 use nix::errno::Errno;
 
-use super::Failure;
-use super::failure::Context;
+use crate::failure::Context;
+use crate::failure::Failure;
 use crate::sys::process::{CapabilitySets, drop_bounding, raise_ambient, set_capabilities};
 
 /// The names in the order of the kernel's numbers.

@@ -5,8 +5,10 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 
-use super::Failure;
-use super::failure::Context;
+use nix::errno::Errno;
+use nix::unistd::Pid;
+
+use crate::failure::{Context, Failure};
 
 /// The container's control group.
 pub struct Cgroup {
@@ -15,19 +17,68 @@ pub struct Cgroup {
 }
 
 impl Cgroup {
-    /// Creates it.
+    /// Creates it, with a limit to the number of its processes if there is to be one.
     ///
     /// # Errors
-    /// When it cannot be created.
-    pub fn create(path: &Path) -> Result<Self, Failure> {
+    /// When it cannot be created, or not limited.
+    pub fn create(path: &Path, processes: Option<u32>) -> Result<Self, Failure> {
         let what = "cannot create the container's control group";
         fs::create_dir(path).context(what)?;
-        Ok(Self { path: path.to_owned(), directory: File::open(path).context(what)? })
+        let created = Self { path: path.to_owned(), directory: File::open(path).context(what)? };
+        if processes.is_some()
+            && let Err(failure) =
+                created.limit_processes(processes).context("cannot limit the number of processes")
+        {
+            created.remove();
+            return Err(failure);
+        }
+        Ok(created)
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
     }
 
     /// Its directory.
     pub fn as_fd(&self) -> BorrowedFd<'_> {
         self.directory.as_fd()
+    }
+
+    /// The control group that a process of the container is in, which may be below this one.
+    ///
+    /// # Errors
+    /// When it is elsewhere, or gone.
+    pub fn of(&self, pid: Pid) -> nix::Result<File> {
+        let groups = fs::read_to_string(format!("/proc/{pid}/cgroup")).map_err(|_| Errno::ESRCH)?;
+        let group = groups.lines().find_map(|line| line.strip_prefix("0::")).ok_or(Errno::ENOENT)?;
+        // The path is that of the whole hierarchy, and this group is one level below its root.
+        let name = self.path.file_name().ok_or(Errno::ENOENT)?;
+        let below = Path::new(group).strip_prefix(Path::new("/").join(name)).map_err(|_| Errno::ENOENT)?;
+        File::open(self.path.join(below)).map_err(|_| Errno::ENOENT)
+    }
+
+    /// Limits the number of processes, or takes the limit away.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn limit_processes(&self, limit: Option<u32>) -> io::Result<()> {
+        let limit = limit.map_or_else(|| "max".to_owned(), |limit| limit.to_string());
+        fs::write(self.path.join("pids.max"), limit)
+    }
+
+    /// Makes every process in it stand still, or lets them go on. It takes a moment until the last one does.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn freeze(&self, freeze: bool) -> io::Result<()> {
+        fs::write(self.path.join("cgroup.freeze"), if freeze { "1" } else { "0" })
+    }
+
+    /// Whether every process in it stands still.
+    pub fn is_frozen(&self) -> bool {
+        let events = fs::read_to_string(self.path.join("cgroup.events"));
+        events.is_ok_and(|events| events.lines().any(|line| line == "frozen 1"))
     }
 
     /// Whether the kernel killed something in it, or below it, for want of memory.

@@ -1,9 +1,13 @@
 //! /dev: the nodes and links that runc makes, in a fresh tmpfs.
 
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::{fs, io};
 
+use nix::errno::Errno;
 use nix::fcntl::{OFlag, openat};
-use nix::sys::stat::{Mode, SFlag, makedev, mknodat};
+use nix::sys::stat::{Mode, SFlag, makedev, mkdirat, mknodat};
 use nix::unistd::symlinkat;
 
 use crate::sys::mount::clone_tree;
@@ -24,17 +28,75 @@ const LINKS: [(&str, &str); 5] = [
 /// The container's /dev.
 pub struct Devices(OwnedFd);
 
-/// Fills an empty /dev. The umask must be zero.
+/// A device of the guest.
+pub struct Node {
+    /// Where it is below /dev.
+    path: PathBuf,
+    kind: SFlag,
+    mode: Mode,
+    number: u64,
+}
+
+/// Lists every device of the guest that is in `dev`, a devtmpfs. What is mounted below it is left out.
+///
+/// # Errors
+/// When it cannot be read.
+pub fn list(dev: &Path) -> io::Result<Vec<Node>> {
+    let mut found = Vec::new();
+    list_below(dev, Path::new(""), fs::metadata(dev)?.dev(), &mut found)?;
+    Ok(found)
+}
+
+fn list_below(dev: &Path, below: &Path, filesystem: u64, found: &mut Vec<Node>) -> io::Result<()> {
+    for entry in fs::read_dir(dev.join(below))? {
+        let entry = entry?;
+        let path = below.join(entry.file_name());
+        let metadata = entry.metadata()?;
+        let kind = SFlag::from_bits_truncate(metadata.mode() & SFlag::S_IFMT.bits());
+        match kind {
+            SFlag::S_IFDIR if metadata.dev() == filesystem => list_below(dev, &path, filesystem, found)?,
+            SFlag::S_IFCHR | SFlag::S_IFBLK => {
+                let mode = Mode::from_bits_truncate(metadata.mode());
+                found.push(Node { path, kind, mode, number: metadata.rdev() });
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// Adds nodes to a /dev that has the usual ones, which stay as they are.
+///
+/// # Errors
+/// Those of mkdirat(2) and mknodat(2).
+fn add(dev: &OwnedFd, nodes: &[Node]) -> nix::Result<()> {
+    for Node { path, kind, mode, number } in nodes {
+        let mut above = PathBuf::new();
+        for part in path.parent().into_iter().flatten() {
+            above.push(part);
+            existing(mkdirat(dev, &above, Mode::from_bits_retain(0o755)))?;
+        }
+        existing(mknodat(dev, path, *kind, *mode, *number))?;
+    }
+    Ok(())
+}
+
+fn existing(made: nix::Result<()>) -> nix::Result<()> {
+    if made == Err(Errno::EEXIST) { Ok(()) } else { made }
+}
+
+/// Fills an empty /dev, with `more` beside the usual nodes. The umask must be zero.
 ///
 /// # Errors
 /// Those of mknodat(2) and symlinkat(2).
-pub fn populate(dev: OwnedFd) -> nix::Result<Devices> {
+pub fn populate(dev: OwnedFd, more: &[Node]) -> nix::Result<Devices> {
     for (name, major, minor) in NODES {
         mknodat(&dev, name, SFlag::S_IFCHR, Mode::from_bits_retain(0o666), makedev(major, minor))?;
     }
     for (name, target) in LINKS {
         symlinkat(target, &dev, name)?;
     }
+    add(&dev, more)?;
     Ok(Devices(dev))
 }
 

@@ -9,8 +9,8 @@ use moat_protocol::StartFailure;
 use nix::errno::Errno;
 use nix::unistd::{AccessFlags, access, execve};
 
-use super::Failure;
-use super::failure::reason;
+use crate::failure::Failure;
+use crate::failure::reason;
 
 /// Looks a command up: a path as it is, a name in `path`, the PATH of the container's environment.
 ///

@@ -8,10 +8,10 @@ use std::path::Path;
 use moat_protocol::HostsEntry;
 use moat_protocol::guest::ContainerSpec;
 
-use super::Failure;
-use super::failure::Context;
 use super::mounts::mount_file;
 use super::root::Root;
+use crate::failure::Context;
+use crate::failure::Failure;
 use crate::sys::mount::clone_tree;
 
 const FILES: [(&str, &str); 3] =

@@ -2,8 +2,8 @@
 
 use moat_protocol::guest::Rlimit;
 
-use super::Failure;
-use super::failure::Context;
+use crate::failure::Context;
+use crate::failure::Failure;
 use crate::sys::process::set_limit;
 
 /// The names that OCI knows, in the order of the kernel's numbers.

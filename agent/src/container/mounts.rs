@@ -9,24 +9,24 @@ use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::sys::stat::{SFlag, fstat};
 
-use super::Failure;
-use super::devices::{self, Devices};
-use super::failure::{Context, reason};
+use super::devices::{self, Devices, Node};
 use super::options;
 use super::root::{Root, Wanted, file_type};
+use crate::failure::Failure;
+use crate::failure::{Context, reason};
 use crate::sys::mount::{NewFilesystem, attach, attr, clone_tree, set_attributes};
 
 /// The file systems that a container can ask for. All of them are made of the guest's memory: none has a source.
 const KINDS: [&str; 6] = ["proc", "sysfs", "devpts", "mqueue", "cgroup2", "tmpfs"];
 
-/// Mounts everything that the specification asks for, in order, and returns the devices of /dev.
-pub fn mount_all(root: &Root, mounts: &[Mount]) -> Result<Option<Devices>, Failure> {
+/// Mounts everything that the specification asks for, in order, and returns the devices of /dev, `more` among them.
+pub fn mount_all(root: &Root, mounts: &[Mount], more: &[Node]) -> Result<Option<Devices>, Failure> {
     let mut found = None;
     for mount in mounts {
         let made = mount_one(root, mount)?;
         // Filled at once: what is mounted next may well be below it.
         if mount.kind == "tmpfs" && Path::new(&mount.destination) == Path::new("/dev") {
-            found = Some(devices::populate(made).context("cannot fill /dev")?);
+            found = Some(devices::populate(made, more).context("cannot fill /dev")?);
         }
     }
     Ok(found)
@@ -77,12 +77,12 @@ fn mount_point(root: &Root, mount: &Mount) -> Result<OwnedFd, String> {
             _ => {}
         }
     }
-    root.ensure(path, Wanted::Directory).map_err(reason)
+    root.ensure_mount_point(path, Wanted::Directory).map_err(reason)
 }
 
 /// Mounts a file, prepared by [`clone_tree`], over the one at `path`.
 pub fn mount_file(root: &Root, path: &str, file: &OwnedFd, read_only: bool) -> Result<(), Failure> {
-    let mounted = root.ensure(Path::new(path), Wanted::File).and_then(|target| {
+    let mounted = root.ensure_mount_point(Path::new(path), Wanted::File).and_then(|target| {
         if read_only {
             set_attributes(file.as_fd(), attr::RDONLY)?;
         }

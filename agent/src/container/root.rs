@@ -4,7 +4,7 @@
 //! (CVE-2024-21626 was a working directory of `/proc/self/fd/7`).
 
 use std::collections::VecDeque;
-use std::ffi::{OsStr, OsString};
+use std::ffi::{CStr, OsStr, OsString};
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path};
@@ -13,11 +13,24 @@ use nix::errno::Errno;
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag, open, openat, openat2, readlinkat};
 use nix::sys::stat::{FileStat, Mode, SFlag, fstat, mkdirat};
 
+use crate::sys::xattr;
+
 /// As many links in one path as the kernel itself follows.
 const MOST_LINKS: usize = 40;
 
+/// The attribute of what was created here for the sake of mounting something on it. It is no change that the container
+/// made: `archive::changes` passes such entries over for as long as they are empty.
+pub const MOUNT_POINT: &CStr = c"trusted.moat.mount-point";
+
 /// A root directory.
 pub struct Root(OwnedFd);
+
+/// What for something is created.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Purpose {
+    Use,
+    Mounting,
+}
 
 /// What is wanted at the end of a path that may not exist yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,15 +66,27 @@ impl Root {
     /// # Errors
     /// ENOTDIR or EISDIR when something else than what is wanted is in the way.
     pub fn ensure(&self, path: &Path, wanted: Wanted) -> nix::Result<OwnedFd> {
+        self.ensure_for(Purpose::Use, path, wanted)
+    }
+
+    /// As [`Self::ensure`], and what is created is marked as a [`MOUNT_POINT`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn ensure_mount_point(&self, path: &Path, wanted: Wanted) -> nix::Result<OwnedFd> {
+        self.ensure_for(Purpose::Mounting, path, wanted)
+    }
+
+    fn ensure_for(&self, purpose: Purpose, path: &Path, wanted: Wanted) -> nix::Result<OwnedFd> {
         match self.look_up(path, OFlag::O_PATH) {
             Ok(found) => fits(&found, wanted).map(|()| found),
-            Err(Errno::ENOENT) => self.create(path, wanted),
+            Err(Errno::ENOENT) => self.create(purpose, path, wanted),
             Err(error) => Err(error),
         }
     }
 
     /// Goes down one component at a time, holding every directory on the way, so that `..` needs no look-up.
-    fn create(&self, path: &Path, wanted: Wanted) -> nix::Result<OwnedFd> {
+    fn create(&self, purpose: Purpose, path: &Path, wanted: Wanted) -> nix::Result<OwnedFd> {
         let mut left = VecDeque::new();
         push_front(&mut left, path);
         let mut way: Vec<OwnedFd> = Vec::new();
@@ -75,7 +100,7 @@ impl Root {
             let last = left.is_empty();
             let found = match open_name(here, &name) {
                 Err(Errno::ENOENT) => {
-                    create_name(here, &name, if last { wanted } else { Wanted::Directory })?
+                    create_name(purpose, here, &name, if last { wanted } else { Wanted::Directory })?
                 }
                 other => other?,
             };
@@ -85,7 +110,7 @@ impl Root {
                 continue;
             }
             links += 1;
-            if links > MOST_LINKS {
+            if links > MOST_LINKS || is_magic(here, &name) {
                 return Err(Errno::ELOOP);
             }
             let target = readlinkat(here, name.as_os_str())?;
@@ -116,13 +141,34 @@ fn open_name(directory: BorrowedFd<'_>, name: &OsStr) -> nix::Result<OwnedFd> {
     openat(directory, name, OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC, Mode::empty())
 }
 
-fn create_name(directory: BorrowedFd<'_>, name: &OsStr, wanted: Wanted) -> nix::Result<OwnedFd> {
-    match wanted {
-        Wanted::Directory => mkdirat(directory, name, Mode::from_bits_retain(0o755))?,
-        Wanted::File => {
-            let flags = OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_CLOEXEC;
-            openat(directory, name, flags, Mode::from_bits_retain(0o644)).map(drop)?;
+/// Whether a link is one of /proc that stands for an open file. Whatever else is wrong with it shows when it is
+/// followed.
+fn is_magic(directory: BorrowedFd<'_>, name: &OsStr) -> bool {
+    let resolve = ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_MAGICLINKS;
+    let how = OpenHow::new().flags(OFlag::O_PATH | OFlag::O_CLOEXEC).resolve(resolve);
+    matches!(openat2(directory, name, how), Err(Errno::ELOOP))
+}
+
+fn create_name(
+    purpose: Purpose,
+    directory: BorrowedFd<'_>,
+    name: &OsStr,
+    wanted: Wanted,
+) -> nix::Result<OwnedFd> {
+    let flags = OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW;
+    let created = match wanted {
+        Wanted::Directory => {
+            mkdirat(directory, name, Mode::from_bits_retain(0o755))?;
+            openat(directory, name, flags | OFlag::O_DIRECTORY, Mode::empty())?
         }
+        Wanted::File => {
+            let flags = flags | OFlag::O_CREAT | OFlag::O_EXCL;
+            openat(directory, name, flags, Mode::from_bits_retain(0o644))?
+        }
+    };
+    if purpose == Purpose::Mounting {
+        // A file system that cannot keep it is no part of what the container changed either.
+        let _ = xattr::set(&created, MOUNT_POINT, b"");
     }
     open_name(directory, name)
 }

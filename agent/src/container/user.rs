@@ -68,17 +68,21 @@ fn read(root: &Root, file: &'static str) -> Result<Vec<u8>, UserError> {
     let path = Path::new(file);
     let found = match root.look_up(path, OFlag::O_PATH) {
         Err(Errno::ENOENT | Errno::ENOTDIR) => return Ok(Vec::new()),
-        other => other.map_err(|error| unreadable(super::failure::reason(error)))?,
+        other => other.map_err(|error| unreadable(crate::failure::reason(error)))?,
     };
     // A fifo would wait for a writer, and opening some devices does things.
-    let kind = fstat(&found).map_err(|error| unreadable(super::failure::reason(error)))?;
+    let kind = fstat(&found).map_err(|error| unreadable(crate::failure::reason(error)))?;
     if file_type(&kind) != SFlag::S_IFREG {
         return Err(unreadable("it is not a regular file".to_owned()));
     }
-    // Nothing of the image runs yet that could put something else there.
     let file = root
-        .look_up(path, OFlag::O_RDONLY | OFlag::O_NONBLOCK)
-        .map_err(|error| unreadable(super::failure::reason(error)))?;
+        .look_up(path, OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY)
+        .map_err(|error| unreadable(crate::failure::reason(error)))?;
+    // Beside a container that runs somebody may have put something else there meanwhile.
+    let kind = fstat(&file).map_err(|error| unreadable(crate::failure::reason(error)))?;
+    if file_type(&kind) != SFlag::S_IFREG {
+        return Err(unreadable("it is not a regular file".to_owned()));
+    }
     let mut content = Vec::new();
     let read = std::fs::File::from(file).take(LARGEST_FILE + 1).read_to_end(&mut content);
     match read {

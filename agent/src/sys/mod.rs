@@ -2,10 +2,12 @@
 //! unsafe code of the agent.
 
 pub mod mount;
+pub mod namespace;
 pub mod poll;
 pub mod process;
 pub mod socket;
 pub mod terminal;
+pub mod xattr;
 
 use nix::errno::Errno;
 

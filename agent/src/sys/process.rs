@@ -1,53 +1,13 @@
-//! Processes: birth in new namespaces, capabilities, signals.
+//! Processes: capabilities, limits, signals, descriptors, precedence.
 
 use std::os::fd::{AsRawFd, BorrowedFd};
 
 use moat_protocol::ExitStatus;
 use nix::errno::Errno;
-use nix::sys::signal::{SigHandler, Signal, signal};
+use nix::sys::signal::{SigHandler, SigSet, Signal, signal};
 use nix::unistd::Pid;
 
 use super::check;
-
-/// The fields of clone3(2)'s structure up to `cgroup`.
-#[repr(C)]
-#[derive(Default)]
-struct CloneArgs {
-    flags: u64,
-    pidfd: u64,
-    child_tid: u64,
-    parent_tid: u64,
-    exit_signal: u64,
-    stack: u64,
-    stack_size: u64,
-    tls: u64,
-    set_tid: u64,
-    set_tid_size: u64,
-    cgroup: u64,
-}
-
-const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
-
-/// Forks into new PID, mount, UTS and IPC namespaces and, if given, into a cgroup. Returns `None` in the child.
-///
-/// The child is a copy of the calling thread alone, as with fork(2): call it only from a process with one thread.
-///
-/// # Errors
-/// Those of clone3(2).
-pub fn fork_into_namespaces(cgroup: Option<BorrowedFd<'_>>) -> nix::Result<Option<Pid>> {
-    let namespaces = libc::CLONE_NEWPID | libc::CLONE_NEWNS | libc::CLONE_NEWUTS | libc::CLONE_NEWIPC;
-    let mut arguments =
-        CloneArgs { flags: namespaces as u64, exit_signal: libc::SIGCHLD as u64, ..CloneArgs::default() };
-    if let Some(cgroup) = cgroup {
-        arguments.flags |= CLONE_INTO_CGROUP;
-        arguments.cgroup = cgroup.as_raw_fd() as u64;
-    }
-    // SAFETY: the structure is the kernel's, of the size that is given, and only read. Without CLONE_VM the child has
-    // its own copy of the memory and goes on from here, as after fork(2).
-    let pid =
-        check(unsafe { libc::syscall(libc::SYS_clone3, &raw const arguments, size_of::<CloneArgs>()) })?;
-    Ok((pid != 0).then(|| Pid::from_raw(pid as i32)))
-}
 
 /// Ends the process without running anything that was registered for its end.
 pub fn exit_now(code: i32) -> ! {
@@ -76,15 +36,67 @@ pub fn ignore_broken_pipes(ignore: bool) -> nix::Result<()> {
     Ok(())
 }
 
+/// Closes every descriptor above the standard ones but those in `kept`, for a child that has no use for the files of
+/// the agent: it would keep pipes and connections open that the agent closes.
+///
+/// # Errors
+/// Those of close_range(2).
+pub fn keep_only(kept: &[BorrowedFd<'_>]) -> nix::Result<()> {
+    let mut kept: Vec<u32> = kept.iter().map(|fd| fd.as_raw_fd() as u32).filter(|fd| *fd > 2).collect();
+    kept.sort_unstable();
+    let mut first = 3;
+    for fd in kept {
+        if fd > first {
+            close_range(first, fd - 1, 0)?;
+        }
+        first = fd + 1;
+    }
+    close_range(first, libc::c_uint::MAX, 0)
+}
+
+/// Closes every descriptor.
+///
+/// # Errors
+/// Those of close_range(2).
+pub fn close_all() -> nix::Result<()> {
+    close_range(0, libc::c_uint::MAX, 0)
+}
+
 /// Marks every descriptor from `first` on to be closed by execve.
 ///
 /// # Errors
 /// Those of close_range(2).
 pub fn close_on_exec_from(first: u32) -> nix::Result<()> {
     const CLOSE_RANGE_CLOEXEC: libc::c_uint = 4;
-    // SAFETY: nothing is closed here, and execve is the next thing to happen to this process.
-    check(unsafe { libc::syscall(libc::SYS_close_range, first, libc::c_uint::MAX, CLOSE_RANGE_CLOEXEC) })?;
+    close_range(first, libc::c_uint::MAX, CLOSE_RANGE_CLOEXEC)
+}
+
+fn close_range(first: u32, last: u32, flags: libc::c_uint) -> nix::Result<()> {
+    // SAFETY: only forks of the agent that never return to its code come here: what owned the descriptors is never
+    // used or dropped in them.
+    check(unsafe { libc::syscall(libc::SYS_close_range, first, last, flags) })?;
     Ok(())
+}
+
+/// Gives the calling process real-time priority over everything that is not. What it forks is ordinary again.
+///
+/// # Errors
+/// EPERM without CAP_SYS_NICE.
+pub fn take_precedence() -> nix::Result<()> {
+    let lowest = libc::sched_param { sched_priority: 1 };
+    let policy = libc::SCHED_FIFO | libc::SCHED_RESET_ON_FORK;
+    // SAFETY: the structure is only read.
+    Errno::result(unsafe { libc::sched_setscheduler(0, policy, &raw const lowest) })?;
+    Ok(())
+}
+
+/// Waits for a signal among those that are blocked, and returns its number; real-time signals included.
+///
+/// # Errors
+/// EINTR.
+pub fn wait_for_signal(signals: &SigSet) -> nix::Result<i32> {
+    // SAFETY: the set is only read, and nothing is to be told beside the number.
+    Errno::result(unsafe { libc::sigwaitinfo(signals.as_ref(), std::ptr::null_mut()) })
 }
 
 /// Sets of capabilities, a bit for each.

@@ -122,9 +122,9 @@ fn garbage_from_the_host_ends_the_guest() {
     }
     for garbage in [
         &b"GET / HTTP/1.1\r\n\r\n"[..],
-        b"mo\x01\0\xff\xff\xff\xff",
-        b"mo\x02\0\x01\0\0\0x",
-        b"mo\x01\0\x02\0\0\0{}",
+        b"mo\x02\0\xff\xff\xff\xff",
+        b"mo\x01\0\x01\0\0\0x",
+        b"mo\x02\0\x02\0\0\0{}",
     ] {
         let mut machine = Machine::boot(|_| {});
         let mut streams = machine.start(shell("echo up; sleep 1000")).unwrap();

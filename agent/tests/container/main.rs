@@ -1,10 +1,20 @@
 //! Containers as the agent sets them up, on this machine's kernel. Needs root and /bin/busybox.
 #![allow(clippy::unwrap_used, clippy::expect_used)] // helpers of tests are tests
 
+mod changes;
+mod exec;
+mod extract;
 mod failures;
+mod guest;
+mod host;
 mod hostile;
 mod machine;
+mod options;
 mod process;
+mod read;
 mod setup;
+mod specs;
 mod streams;
+mod tar;
 mod terminal;
+mod usage;

@@ -127,7 +127,7 @@ fn a_missing_working_directory_is_created_for_root() {
     spec.process.set_cwd("/srv/deep/work".into());
     assert_eq!(machine.run(spec).stdout, "/srv/deep/work\nrefused\n");
     for path in ["srv", "srv/deep", "srv/deep/work"] {
-        let metadata = fs::metadata(machine.root().join(path)).unwrap();
+        let metadata = fs::metadata(machine.upper().join(path)).unwrap();
         assert_eq!((metadata.mode() & 0o7777, metadata.uid(), metadata.gid()), (0o755, 0, 0), "{path}");
     }
 }

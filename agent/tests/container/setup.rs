@@ -87,8 +87,8 @@ fn names_and_files_of_etc_are_the_containers() {
         .output();
     assert_eq!(output, "box\nbox\n127.0.0.1\tlocalhost\n");
     // The image itself is as it was.
-    assert_eq!(fs::read_to_string(machine.root().join("etc/hosts")).unwrap(), "6.6.6.6 image\n");
-    assert!(machine.root().join("run/systemd/resolve/stub.conf").exists());
+    assert_eq!(fs::read_to_string(machine.image().join("etc/hosts")).unwrap(), "6.6.6.6 image\n");
+    assert!(machine.upper().join("run/systemd/resolve/stub.conf").exists());
 }
 
 #[test]

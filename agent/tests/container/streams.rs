@@ -4,9 +4,10 @@ use std::io::{Read, Write};
 use std::net::Shutdown;
 use std::thread;
 
-use moat_protocol::{ContainerSpec, ExitStatus};
+use moat_protocol::output::Source;
+use moat_protocol::{ContainerSpec, ExitStatus, HostMessage};
 
-use crate::machine::{Machine, has_root, shell};
+use crate::machine::{Machine, PROCESS, Processors, has_root, shell};
 
 fn with_stdin(command: &str) -> ContainerSpec {
     ContainerSpec { open_stdin: true, ..shell(command) }
@@ -39,7 +40,9 @@ fn megabytes_pass_through_unharmed() {
         stdin.shutdown(Shutdown::Write).unwrap();
     });
     let mut got = Vec::new();
-    streams.stdout.take().unwrap().read_to_end(&mut got).unwrap();
+    while let Some((_, bytes)) = streams.next() {
+        got.extend(bytes);
+    }
     writer.join().unwrap();
     assert!(got == sent, "{} bytes of {} came back, or others", got.len(), sent.len());
     assert_eq!(machine.exit(), ExitStatus::Code(0));
@@ -51,14 +54,14 @@ fn a_host_that_reads_slowly_holds_the_process_back_and_loses_nothing() {
         return;
     }
     let mut machine = Machine::boot(|_| {});
-    let command = "seq 1 200000; echo finished >&2";
-    let mut streams = machine.start(shell(command)).unwrap();
-    // Nobody reads stdout. stderr is another stream and not held back, but the process never gets there.
-    streams.stderr.as_mut().unwrap().set_read_timeout(Some(std::time::Duration::from_millis(500))).unwrap();
-    assert!(streams.stderr.as_mut().unwrap().read(&mut [0; 16]).is_err());
-    let mut text = String::new();
-    streams.stdout.take().unwrap().read_to_string(&mut text).unwrap();
-    assert_eq!((text.lines().count(), text.lines().last()), (200_000, Some("200000")));
+    let mut streams =
+        machine.start(shell("seq 1 200000; echo finished >/tmp/finished; echo end >&2")).unwrap();
+    // Nobody reads, and so the process never gets to its end.
+    thread::sleep(std::time::Duration::from_millis(300));
+    assert!(!machine.upper().join("tmp/finished").exists());
+    let (stdout, stderr) = streams.read_all();
+    assert_eq!((stdout.lines().count(), stdout.lines().last()), (200_000, Some("200000")));
+    assert_eq!(stderr, "end\n");
     assert_eq!(machine.exit(), ExitStatus::Code(0));
 }
 
@@ -68,14 +71,11 @@ fn output_that_nobody_wants_breaks_the_pipe() {
         return;
     }
     let mut machine = Machine::boot(|_| {});
-    let mut streams = machine.start(shell("yes; echo $? >&2")).unwrap();
+    // Both streams break; 128 and SIGPIPE.
+    let mut streams = machine.start(shell("yes; code=$?; trap 'exit 7' PIPE; echo >&2; exit $code")).unwrap();
     streams.wait_for("y\n");
-    streams.stdout = None;
-    let mut text = String::new();
-    streams.stderr.take().unwrap().read_to_string(&mut text).unwrap();
-    // 128 and SIGPIPE.
-    assert_eq!(text, "141\n");
-    assert_eq!(machine.exit(), ExitStatus::Code(0));
+    streams.output = None;
+    assert!(matches!(machine.exit(), ExitStatus::Code(141 | 7)));
 }
 
 #[test]
@@ -99,9 +99,7 @@ fn output_outlives_the_process() {
     let mut streams = machine.start(shell("seq 1 9000")).unwrap();
     // The end is told although the output has not been read.
     assert_eq!(machine.exit(), ExitStatus::Code(0));
-    let mut text = String::new();
-    streams.stdout.take().unwrap().read_to_string(&mut text).unwrap();
-    assert!(text.ends_with("\n9000\n"));
+    assert!(streams.read_all().0.ends_with("\n9000\n"));
     machine.shut_down();
 }
 
@@ -114,4 +112,42 @@ fn a_user_can_open_its_streams_again() {
         ContainerSpec { user: "app".to_owned(), ..shell("echo again >/dev/stdout; echo err >/dev/stderr") };
     let outcome = Machine::boot(|_| {}).run(spec);
     assert_eq!((outcome.stdout.as_str(), outcome.stderr.as_str()), ("again\n", "err\n"));
+}
+
+#[test]
+fn both_outputs_come_in_the_order_of_the_writes() {
+    if !has_root() {
+        return;
+    }
+    let mut machine = Machine::boot_with(|_| {}, Processors::One);
+    let command = "n=0; while [ $n -lt 500 ]; do echo out $n; echo err $n >&2; n=$((n+1)); done; \
+        grep -E '^(policy|prio)' /proc/self/sched; ulimit -r";
+    let mut streams = machine.start(shell(command)).unwrap();
+    let mut lines = Vec::new();
+    while let Some((source, bytes)) = streams.next() {
+        lines.push((source, String::from_utf8(bytes).unwrap()));
+    }
+    let expected = (0..500)
+        .flat_map(|n| [(Source::Stdout, format!("out {n}\n")), (Source::Stderr, format!("err {n}\n"))]);
+    for (line, expected) in lines.iter().zip(expected) {
+        assert_eq!(*line, expected);
+    }
+    // The priority is the agent's alone.
+    assert!(lines.len() > 1000);
+    assert_eq!(machine.exit(), ExitStatus::Code(0));
+}
+
+/// One output that floods does not keep the other from being heard, and closing one is not the end.
+#[test]
+fn neither_output_starves_the_other() {
+    if !has_root() {
+        return;
+    }
+    let mut machine = Machine::boot(|_| {});
+    let mut streams = machine.start(shell("yes & sleep 0.3; echo heard >&2; exec >&-; sleep 1000")).unwrap();
+    thread::sleep(std::time::Duration::from_millis(600));
+    while streams.next().unwrap().0 == Source::Stdout {}
+    machine.send(&HostMessage::Signal { process: PROCESS, signal: 9 });
+    drop(streams);
+    assert_eq!(machine.exit(), ExitStatus::Signal(9));
 }

@@ -62,7 +62,7 @@ impl Members {
         staging: &mut Staging,
         mut seen: impl FnMut(&str, u64),
     ) -> Result<Self, StoreError> {
-        let mut stage = Stage { staging, budget: Budget::new(source.input()), buffer: vec![0; CHUNK] };
+        let mut stage = Stage::new(staging, Budget::new(source.input()));
         let mut walker = Walker::new(source);
         let mut members = Self::default();
         let mut count = 0;
@@ -181,13 +181,17 @@ fn normalise(name: &str, directory: &str) -> Result<String, LoadError> {
 }
 
 /// What staging files needs.
-struct Stage<'a> {
+pub(super) struct Stage<'a> {
     staging: &'a mut Staging,
     budget: Budget,
     buffer: Vec<u8>,
 }
 
-impl Stage<'_> {
+impl<'a> Stage<'a> {
+    pub(super) fn new(staging: &'a mut Staging, budget: Budget) -> Self {
+        Self { staging, budget, buffer: vec![0; CHUNK] }
+    }
+
     /// Stages the member that `walker` is at.
     fn member(&mut self, walker: &mut Walker<'_>, name: &str) -> Result<Staged, StoreError> {
         let head = read_head(walker).map_err(|e| broken(walker, e))?;
@@ -221,7 +225,11 @@ impl Stage<'_> {
     }
 
     /// Stages what `reader` gives. The inner error is that of the reader.
-    fn content(&mut self, reader: &mut impl Read, name: &str) -> Result<io::Result<Content>, StoreError> {
+    pub(super) fn content(
+        &mut self,
+        reader: &mut impl Read,
+        name: &str,
+    ) -> Result<io::Result<Content>, StoreError> {
         let mut file = self.staging.file()?;
         let mut hasher = Hasher::default();
         loop {

@@ -6,6 +6,7 @@
 
 mod collect;
 mod docker;
+mod layer;
 mod oci;
 mod plan;
 mod stream;
@@ -21,6 +22,7 @@ use std::path::PathBuf;
 use oci_spec::image::{ImageManifestBuilder, MediaType, SCHEMA_VERSION};
 
 use self::collect::Members;
+pub use self::layer::StagedLayer;
 use self::plan::{Plan, StagedBlob};
 use self::stream::Source;
 use super::ImageStore;
@@ -146,20 +148,31 @@ impl ImageStore {
             }
         }
         self.layout.sync_blobs()?;
-        let loaded = additions.iter().map(|addition| self.name(&mut entries, addition)).collect();
+        let loaded = additions.iter().map(|Addition { plan, manifest, .. }| {
+            let replaced = self.give_names(&mut entries, manifest.digest, manifest.size, &plan.references);
+            Loaded { id: plan.id, references: plan.references.clone(), replaced }
+        });
+        let loaded = loaded.collect();
         self.layout.write_index(&entries)?;
         Ok(loaded)
     }
 
-    /// Gives an image its names, which other images may lose by that.
-    fn name(&self, entries: &mut Vec<Entry>, Addition { plan, manifest, .. }: &Addition) -> Loaded {
+    /// Gives the image with this manifest, of `size` bytes, names, and tells which images lose one by that. The caller
+    /// holds the lock and writes the entries.
+    pub(super) fn give_names(
+        &self,
+        entries: &mut Vec<Entry>,
+        manifest: Digest,
+        size: u64,
+        references: &[Reference],
+    ) -> Vec<Replaced> {
         let mut replaced = Vec::new();
-        for reference in &plan.references {
+        for reference in references {
             let Some(at) = entries.iter().position(|entry| entry.reference.as_ref() == Some(reference))
             else {
                 continue;
             };
-            if entries[at].manifest == manifest.digest {
+            if entries[at].manifest == manifest {
                 continue;
             }
             let mut old = entries.remove(at);
@@ -171,9 +184,9 @@ impl ImageStore {
                 entries.push(old);
             }
         }
-        let ours = |entry: &Entry| entry.manifest == manifest.digest;
-        let new = |reference| Entry { manifest: manifest.digest, size: manifest.size, reference };
-        for reference in &plan.references {
+        let ours = |entry: &Entry| entry.manifest == manifest;
+        let new = |reference| Entry { manifest, size, reference };
+        for reference in references {
             if !entries.iter().any(|entry| ours(entry) && entry.reference.as_ref() == Some(reference)) {
                 entries.push(new(Some(reference.clone())));
             }
@@ -184,7 +197,7 @@ impl ImageStore {
         } else if !entries.iter().any(ours) {
             entries.push(new(None));
         }
-        Loaded { id: plan.id, references: plan.references.clone(), replaced }
+        replaced
     }
 }
 

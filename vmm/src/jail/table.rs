@@ -81,7 +81,9 @@ const EVERY: &[Allowed] = &[
 ];
 
 const MAIN: &[Allowed] = &[
-    any(libc::SYS_poll, "waiting for the reason to stop"),
+    any(libc::SYS_poll, "waiting for the reason to stop, and for commands"),
+    only(libc::SYS_recvfrom, &[is(3, libc::MSG_DONTWAIT | libc::MSG_TRUNC), is(4, 0)], "a command"),
+    only(libc::SYS_sendto, &[is(3, libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL), is(4, 0)], "its answer"),
     any(libc::SYS_getpid, "the first argument of tgkill"),
     // There is no other process in the namespace to send it to.
     only(libc::SYS_tgkill, &[is(0, 1)], "getting virtual CPUs out of the guest"),

@@ -74,10 +74,10 @@ pub fn spawn(plan: &Plan, cgroup: Option<BorrowedFd<'_>>) -> io::Result<(i32, Ow
     }
 }
 
-/// SIGKILL, by pidfd.
-pub fn kill(pidfd: RawFd) -> io::Result<()> {
+/// Sends a signal by pidfd.
+pub fn signal(pidfd: RawFd, signal: i32) -> io::Result<()> {
     // SAFETY: no information to pass on, so a null pointer.
-    match unsafe { libc::syscall(libc::SYS_pidfd_send_signal, pidfd, libc::SIGKILL, ptr::null::<u8>(), 0) } {
+    match unsafe { libc::syscall(libc::SYS_pidfd_send_signal, pidfd, signal, ptr::null::<u8>(), 0) } {
         0 => Ok(()),
         _ => Err(io::Error::last_os_error()),
     }

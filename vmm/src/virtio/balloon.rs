@@ -1,24 +1,27 @@
-//! The balloon (virtio 1.2, section 5.5) with free page reporting: pages that the guest does not use go back to the
-//! host. Nothing asks the guest for pages yet (`num_pages` stays 0); reporting alone keeps an idle guest small.
+//! The balloon (virtio 1.2, section 5.5): pages that the guest gives up go back to the host. It gives up those that the
+//! launcher asks for ([`Sizes::want`]), by inflating, and those that it does not use, by free page reporting.
+//!
+//! A guest decides about its own memory, so nothing here trusts what it says about it: it may name any page in any
+//! order, more than once, inflated or not. What is taken reads as zeros and comes back at the next touch.
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use virtio_bindings::virtio_ids::VIRTIO_ID_BALLOON;
 use vm_memory::{Address, GuestAddress, GuestMemoryMmap};
-use vmm_sys_util::epoll::EventSet;
 
-use super::device::{ActivateError, Activation, ActiveQueue, Fault, VirtioDevice};
-use super::interrupt::Interrupt;
+use super::device::{ActivateError, Activation, Fault, VirtioDevice};
 use super::queue::{Buffers, Chain};
+use super::server::{Requests, Server};
 use crate::memory::{self, PAGE_SIZE};
 use crate::thread::ThreadKind;
-use crate::worker::{Events, Handler, Worker};
+use crate::worker::Worker;
 
 /// Inflate, deflate, reporting. Queues without their feature are left out of the count, so reporting is the third.
 const QUEUE_SIZES: [u16; 3] = [16, 16, 32];
-const INFLATE: u64 = 0;
-const REPORTING: u64 = 2;
+const INFLATE: usize = 0;
+const REPORTING: usize = 2;
 
 /// The guest takes ballooned pages back before it kills a process (section 5.5.3).
 const F_DEFLATE_ON_OOM: u64 = 1 << 2;
@@ -29,13 +32,45 @@ const F_REPORTING: u64 = 1 << 5;
 const MAX_PAGES: usize = 1024;
 /// Descriptors looked at in one request; Linux reports 32 ranges at most.
 const MAX_DESCRIPTORS: usize = 64;
-/// Where `actual`, the one field that the driver writes, lies in the configuration space.
+/// The balloon's pages have this size everywhere.
+const _: () = assert!(PAGE_SIZE == 4096);
+/// How many of them a MiB has.
+pub const PAGES_PER_MIB: u32 = 256;
+
+/// The fields of the configuration space (section 5.5.4), as offsets: what the device wants, and `actual`, the one that
+/// the driver writes.
+const NUM_PAGES: u64 = 0;
 const ACTUAL: u64 = 4;
+
+/// How many pages the balloon should have and how many it has. Shared by the device, which shows both to the driver, and
+/// whoever decides.
+#[derive(Default)]
+pub struct Sizes {
+    wanted: AtomicU32,
+    actual: AtomicU32,
+}
+
+impl Sizes {
+    /// The pages wanted, and those that the driver says are there.
+    pub fn get(&self) -> (u32, u32) {
+        (self.wanted.load(Ordering::SeqCst), self.actual.load(Ordering::SeqCst))
+    }
+
+    /// Wants another size. The driver has to be told, see [`crate::virtio::mmio::Transport::config_changed`].
+    pub fn want(&self, pages: u32) {
+        self.wanted.store(pages, Ordering::SeqCst);
+    }
+
+    /// The driver says which size the balloon has.
+    pub fn report(&self, pages: u32) {
+        self.actual.store(pages, Ordering::SeqCst);
+    }
+}
 
 /// The device.
 pub struct Balloon {
-    actual: [u8; 4],
-    worker: Worker<Returner>,
+    sizes: Arc<Sizes>,
+    worker: Worker<Server<Returner>>,
 }
 
 impl Balloon {
@@ -43,8 +78,8 @@ impl Balloon {
     ///
     /// # Errors
     /// When there is no thread for it.
-    pub fn new() -> io::Result<Self> {
-        Ok(Self { actual: [0; 4], worker: Worker::spawn(ThreadKind::Balloon, "balloon")? })
+    pub fn new(sizes: Arc<Sizes>) -> io::Result<Self> {
+        Ok(Self { sizes, worker: Worker::spawn(ThreadKind::Balloon, "balloon")? })
     }
 }
 
@@ -62,54 +97,46 @@ impl VirtioDevice for Balloon {
     }
 
     fn read_config(&self, offset: u64, data: &mut [u8]) {
+        let (wanted, actual) = self.sizes.get();
+        let field = match offset {
+            NUM_PAGES => wanted,
+            ACTUAL => actual,
+            _ => 0,
+        };
         data.fill(0);
-        if offset == ACTUAL && data.len() == self.actual.len() {
-            data.copy_from_slice(&self.actual);
+        if let Ok(data) = <&mut [u8; 4]>::try_from(data) {
+            *data = field.to_le_bytes();
         }
     }
 
     fn write_config(&mut self, offset: u64, data: &[u8]) {
         if let (ACTUAL, Ok(actual)) = (offset, data.try_into()) {
-            self.actual = actual;
+            self.sizes.report(u32::from_le_bytes(actual));
         }
     }
 
     fn activate(&mut self, activation: Activation) -> Result<(), ActivateError> {
-        let Activation { memory, queues, interrupt, .. } = activation;
-        let handler = Returner { memory, queues, interrupt: Arc::clone(&interrupt) };
-        self.worker.start(handler, interrupt)
+        self.worker.serve(Returner, activation)
     }
 
     fn reset(&mut self) {
         self.worker.stop();
+        // Whoever drives the device next has no pages in it.
+        self.sizes.report(0);
     }
 }
 
-struct Returner {
-    memory: GuestMemoryMmap,
-    queues: Vec<ActiveQueue>,
-    interrupt: Arc<Interrupt>,
-}
+struct Returner;
 
-impl Handler for Returner {
-    fn start(&mut self, events: &Events) -> Result<(), Fault> {
-        for (token, queue) in (0..).zip(&self.queues) {
-            events.add_event(&queue.kick, token)?;
+impl Requests for Returner {
+    fn serve(&mut self, queue: usize, memory: &GuestMemoryMmap, chain: Chain<'_>) -> Result<u32, Fault> {
+        match queue {
+            INFLATE => inflate(memory, chain)?,
+            REPORTING => report(memory, chain)?,
+            // Deflating needs nothing: the host gives pages at the next touch.
+            _ => {}
         }
-        Ok(())
-    }
-
-    fn event(&mut self, token: u64, _: EventSet, _: &Events) -> Result<(), Fault> {
-        let Some(queue) = self.queues.get_mut(token as usize) else { return Ok(()) };
-        queue.serve(&self.memory, &self.interrupt, |chain| {
-            match token {
-                INFLATE => inflate(&self.memory, chain)?,
-                REPORTING => report(&self.memory, chain)?,
-                // Deflating needs nothing: the host gives pages at the next touch.
-                _ => {}
-            }
-            Ok(0)
-        })
+        Ok(0)
     }
 }
 
@@ -160,14 +187,18 @@ mod tests {
     use vm_memory::Bytes;
 
     use super::*;
-    use crate::virtio::testutil::{Driver, Part};
+    use crate::virtio::testutil::{Driver, MEMORY, Part};
 
     const AREA: u64 = 0x40_0000;
 
     fn filled(pages: u64) -> Driver {
-        let driver = Driver::start(Balloon::new().unwrap(), F_REPORTING);
+        let driver = Driver::start(Balloon::new(Arc::default()).unwrap(), F_REPORTING);
         driver.memory().write_slice(&vec![0xaa; (pages * PAGE_SIZE) as usize], GuestAddress(AREA)).unwrap();
         driver
+    }
+
+    fn numbers(pages: &[u32]) -> Vec<u8> {
+        pages.iter().flat_map(|page| page.to_le_bytes()).collect()
     }
 
     fn kept(driver: &Driver, pages: u64) -> Vec<bool> {
@@ -179,9 +210,7 @@ mod tests {
     fn inflating_takes_exactly_the_pages_named() {
         let mut driver = filled(6);
         let first = (AREA / PAGE_SIZE) as u32;
-        let numbers: Vec<u8> =
-            [first + 3, first + 2, first + 5].iter().flat_map(|page| page.to_le_bytes()).collect();
-        let head = driver.add(0, &[Part::Read(&numbers)]);
+        let head = driver.add(0, &[Part::Read(&numbers(&[first + 3, first + 2, first + 5]))]);
         driver.kick(0);
         assert_eq!(driver.wait_used(0), (head, 0));
         assert_eq!(kept(&driver, 6), [true, true, false, false, true, false]);
@@ -209,15 +238,74 @@ mod tests {
 
     #[test]
     fn page_numbers_outside_memory_stop_the_device() {
-        let mut driver = filled(1);
-        driver.add(0, &[Part::Read(&u32::MAX.to_le_bytes())]);
+        let end = (MEMORY / PAGE_SIZE) as u32;
+        let first = (AREA / PAGE_SIZE) as u32;
+        // The last are runs that start inside, and such as turn up again from the other end of the numbers.
+        for bad in [&[u32::MAX][..], &[end], &[end - 1, end], &[end, end - 1], &[0, u32::MAX], &[u32::MAX, 0]]
+        {
+            let mut driver = filled(2);
+            driver.add(0, &[Part::Read(&numbers(bad))]);
+            driver.kick(0);
+            driver.wait_needs_reset();
+            assert_eq!(kept(&driver, 2), [true, true], "{bad:?}");
+            let mut driver = driver.restart();
+            driver.memory().write_slice(&[0xaa; 4096], GuestAddress(AREA)).unwrap();
+            let head = driver.add(0, &[Part::Read(&numbers(&[first]))]);
+            driver.kick(0);
+            assert_eq!(driver.wait_used(0), (head, 0));
+            assert_eq!(kept(&driver, 1), [false]);
+        }
+    }
+
+    #[test]
+    fn pages_may_come_twice_in_any_order_and_be_used_again() {
+        let mut driver = filled(6);
+        let first = (AREA / PAGE_SIZE) as u32;
+        let wild = [4, 3, 4, 4, 5, 3, 4].map(|page| first + page);
+        // In odd pieces, and with half a number at the end, which counts for nothing.
+        let bytes = numbers(&wild);
+        let head = driver.add(0, &[Part::Read(&bytes[..5]), Part::Read(&bytes[5..]), Part::Read(&[0, 4])]);
         driver.kick(0);
-        driver.wait_needs_reset();
+        assert_eq!(driver.wait_used(0), (head, 0));
+        assert_eq!(kept(&driver, 6), [true, true, true, false, false, false]);
+        // Taken back, those and one that was never given up.
+        let head = driver.add(1, &[Part::Read(&numbers(&[first + 3, first]))]);
+        driver.kick(1);
+        assert_eq!(driver.wait_used(1), (head, 0));
+        driver.memory().write_slice(&[0xaa; 4096], GuestAddress(AREA + 3 * PAGE_SIZE)).unwrap();
+        assert_eq!(kept(&driver, 6), [true, true, true, true, false, false]);
+    }
+
+    #[test]
+    fn one_request_takes_so_many_pages_and_no_more() {
+        let pages = MAX_PAGES as u64 + 2;
+        let mut driver = filled(pages);
+        let first = (AREA / PAGE_SIZE) as u32;
+        let all: Vec<u32> = (first..first + pages as u32).collect();
+        let head = driver.add(0, &[Part::Read(&numbers(&all))]);
+        driver.kick(0);
+        assert_eq!(driver.wait_used(0), (head, 0));
+        assert_eq!(kept(&driver, pages).iter().filter(|kept| **kept).count(), 2);
+    }
+
+    #[test]
+    fn a_driver_may_give_up_its_own_rings() {
+        let mut driver = filled(1);
+        // The rings lie in the first MiB, and one of them is being read.
+        let ring = numbers(&(0..256).collect::<Vec<_>>());
+        driver.add(0, &[Part::Read(&ring)]);
+        driver.kick(0);
+        // It is answered in a ring that is empty now, so whatever comes, it is no crash: the device can be reset.
+        let mut driver = driver.restart();
+        let head = driver.add(0, &[Part::Read(&numbers(&[1000]))]);
+        driver.kick(0);
+        assert_eq!(driver.wait_used(0), (head, 0));
     }
 
     #[test]
     fn the_driver_writes_actual_and_nothing_else() {
-        let mut balloon = Balloon::new().unwrap();
+        let sizes = Arc::<Sizes>::default();
+        let mut balloon = Balloon::new(Arc::clone(&sizes)).unwrap();
         balloon.write_config(0, &[1; 4]);
         balloon.write_config(4, &[2; 8]);
         balloon.write_config(4, &[3; 4]);
@@ -226,5 +314,11 @@ mod tests {
         assert_eq!(config, [0; 4]);
         balloon.read_config(4, &mut config);
         assert_eq!(config, [3; 4]);
+        assert_eq!(sizes.get(), (0, 0x0303_0303));
+        sizes.want(7);
+        balloon.read_config(0, &mut config);
+        assert_eq!(config, [7, 0, 0, 0]);
+        balloon.reset();
+        assert_eq!(sizes.get(), (7, 0));
     }
 }

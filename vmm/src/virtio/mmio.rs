@@ -290,6 +290,17 @@ impl Transport {
         ));
     }
 
+    /// The device's configuration space has changed by itself: shows it, and tells the driver if there is one. A driver
+    /// that comes later reads what is there then.
+    pub fn config_changed(&mut self) {
+        let generation = self.registers.load(CONFIG_GENERATION);
+        self.registers.store(CONFIG_GENERATION, generation.wrapping_add(1));
+        self.show_config();
+        if self.status == RUNNING {
+            self.interrupt.signal_config_change();
+        }
+    }
+
     fn show_identity(&self) {
         self.registers.store(MAGIC, MAGIC_VALUE);
         self.registers.store(VERSION, VERSION_VALUE);

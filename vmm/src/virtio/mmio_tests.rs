@@ -4,6 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::virtio::device::ActivateError;
+use crate::virtio::interrupt::CONFIG_CHANGE;
 
 const FEATURE: u64 = 1 << 3;
 
@@ -269,6 +270,20 @@ fn writes_that_are_no_registers_do_nothing() {
     assert_eq!((rig.read(STATUS), rig.read(MAGIC)), (0, MAGIC_VALUE));
     rig.transport.write(0x104, &[1, 2]);
     assert_eq!(rig.done(), [Done::Config(4, vec![1, 2])]);
+}
+
+#[test]
+fn a_driver_that_runs_hears_of_a_changed_configuration() {
+    let mut rig = Rig::new();
+    let (before, causes) = (rig.read(CONFIG_GENERATION), rig.read(INTERRUPT_STATUS));
+    rig.negotiate().transport.config_changed();
+    assert_eq!(rig.read(CONFIG_GENERATION), before + 1);
+    assert_eq!(rig.read(INTERRUPT_STATUS), causes, "nobody is there to be told");
+    rig.queue(0, 8).queue(1, 4).write(STATUS, RUNNING).transport.config_changed();
+    assert_eq!(rig.read(CONFIG_GENERATION), before + 2);
+    assert_eq!(rig.read(INTERRUPT_STATUS), causes | CONFIG_CHANGE);
+    rig.write(INTERRUPT_ACK, CONFIG_CHANGE);
+    assert_eq!(rig.read(INTERRUPT_STATUS), causes);
 }
 
 proptest! {

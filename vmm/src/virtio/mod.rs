@@ -8,6 +8,7 @@ pub mod mmio;
 pub mod queue;
 pub mod registers;
 pub mod rng;
+pub mod server;
 #[cfg(test)]
 pub mod testutil;
 pub mod vsock;

@@ -1,17 +1,15 @@
 //! The entropy device (virtio 1.2, section 5.4): fills buffers from the host kernel's generator.
 
 use std::io;
-use std::sync::Arc;
 
 use virtio_bindings::virtio_ids::VIRTIO_ID_RNG;
 use vm_memory::GuestMemoryMmap;
-use vmm_sys_util::epoll::EventSet;
 
-use super::device::{ActivateError, Activation, ActiveQueue, Fault, VirtioDevice};
-use super::interrupt::Interrupt;
-use super::queue::Buffers;
+use super::device::{ActivateError, Activation, Fault, VirtioDevice};
+use super::queue::{Buffers, Chain};
+use super::server::{Requests, Server};
 use crate::thread::ThreadKind;
-use crate::worker::{Events, Handler, Worker};
+use crate::worker::Worker;
 
 /// Linux asks for one buffer of 64 bytes at a time.
 const QUEUE_SIZES: [u16; 1] = [16];
@@ -23,7 +21,7 @@ const MAX_DESCRIPTORS: usize = QUEUE_SIZES[0] as usize;
 
 /// The device.
 pub struct Rng {
-    worker: Worker<Filler>,
+    worker: Worker<Server<Filler>>,
 }
 
 impl Rng {
@@ -54,9 +52,7 @@ impl VirtioDevice for Rng {
     }
 
     fn activate(&mut self, activation: Activation) -> Result<(), ActivateError> {
-        let Activation { memory, queues, interrupt, .. } = activation;
-        let handler = Filler { memory, queues, interrupt: Arc::clone(&interrupt) };
-        self.worker.start(handler, interrupt)
+        self.worker.serve(Filler, activation)
     }
 
     fn reset(&mut self) {
@@ -64,29 +60,15 @@ impl VirtioDevice for Rng {
     }
 }
 
-struct Filler {
-    memory: GuestMemoryMmap,
-    queues: Vec<ActiveQueue>,
-    interrupt: Arc<Interrupt>,
-}
+struct Filler;
 
-impl Handler for Filler {
-    fn start(&mut self, events: &Events) -> Result<(), Fault> {
-        for (token, queue) in (0..).zip(&self.queues) {
-            events.add_event(&queue.kick, token)?;
-        }
-        Ok(())
-    }
-
-    fn event(&mut self, token: u64, _: EventSet, _: &Events) -> Result<(), Fault> {
-        let Some(queue) = self.queues.get_mut(token as usize) else { return Ok(()) };
-        queue.serve(&self.memory, &self.interrupt, |chain| {
-            let mut buffers = Buffers::new(&self.memory, chain, MAX_DESCRIPTORS).map_err(Fault::Guest)?;
-            let mut bytes = [0; MAX_BYTES];
-            let wanted = bytes.len().min(buffers.writable.len() as usize);
-            fill(&mut bytes[..wanted])?;
-            Ok(buffers.writable.write(&bytes[..wanted]) as u32)
-        })
+impl Requests for Filler {
+    fn serve(&mut self, _: usize, memory: &GuestMemoryMmap, chain: Chain<'_>) -> Result<u32, Fault> {
+        let mut buffers = Buffers::new(memory, chain, MAX_DESCRIPTORS).map_err(Fault::Guest)?;
+        let mut bytes = [0; MAX_BYTES];
+        let wanted = bytes.len().min(buffers.writable.len() as usize);
+        fill(&mut bytes[..wanted])?;
+        Ok(buffers.writable.write(&bytes[..wanted]) as u32)
     }
 }
 

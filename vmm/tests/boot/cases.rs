@@ -6,10 +6,14 @@ use std::io::{Seek, Write};
 use std::os::unix::fs::MetadataExt;
 use std::time::{Duration, Instant};
 
+use moat_vmm::control::{Answer, Command};
+use moat_vmm::launch::Exit;
 use moat_vmm::report::{Report, StopReason};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 use crate::guest::pattern;
-use crate::vm::{Bench, contents, file, resident};
+use crate::vm::{Bench, Vm, contents, file, resident};
 
 /// The host's half.
 pub type Case = fn(&Bench);
@@ -24,6 +28,8 @@ pub const CASES: &[(&str, Case)] = &[
     ("sixteen_disks_have_an_interrupt_each", many_disks),
     ("has_entropy", random),
     ("gives_free_memory_back_and_is_small", free_memory),
+    ("the_balloon_takes_memory_and_gives_it_back", balloon),
+    ("a_frozen_vm_goes_on", frozen),
     ("ports_without_a_device_do_nothing", ports),
     ("a_panic_is_a_reset", panic),
     ("a_reboot_is_a_reset", reboot),
@@ -38,6 +44,8 @@ fn hello(bench: &Bench) {
     let ended = bench.plan("hello").run().expect(StopReason::PowerOff);
     ended.said("cpus 0");
     ended.said("clock kvm-clock");
+    // What finding the other one costs, see `machine`.
+    ended.said("interrupts by the IOAPIC alone");
     ended.said("slept");
 }
 
@@ -157,6 +165,72 @@ fn free_memory(bench: &Bench) {
     assert_eq!(ended.reports, [Report::Stopped { reason: StopReason::LauncherGone }]);
 }
 
+/// The guest fills its memory with a cached disk, which only the balloon can make it give up.
+fn balloon(bench: &Bench) {
+    const DISK: usize = 64 << 20;
+    let vm = bench.plan("balloon").read_only(&[&vec![1; DISK]]).launch(true);
+    vm.line("cached");
+    let waiting = crate::vsock::dialled(&vm, 1);
+    let available = |below: bool, limit: u64| {
+        loop {
+            let kib = vm.line("available ").split(' ').nth(1).unwrap().parse::<u64>().unwrap();
+            if (kib < limit << 10) == below {
+                return kib;
+            }
+        }
+    };
+    let before = available(false, 80);
+    let (full, _) = resident(vm.process(), 128);
+    assert!(full > 72 << 10, "{full} KiB");
+    let refused = vm.command(Command::Balloon { target_mib: 129 });
+    assert!(matches!(refused, Answer::Refused { .. }), "{refused:?}");
+    let answer = vm.command(Command::Balloon { target_mib: 48 });
+    assert!(matches!(answer, Answer::Memory { total_mib: 128, target_mib: 48, .. }), "{answer:?}");
+    reaches(&vm, 48);
+    let less = available(true, 40);
+    let (small, _) = resident(vm.process(), 128);
+    assert!(small <= 50 << 10, "{small} KiB");
+    println!("    from {before} KiB available and {full} KiB resident to {less} KiB and {small} KiB");
+    vm.command(Command::Balloon { target_mib: 128 });
+    reaches(&vm, 128);
+    available(false, 80);
+    // Taken once more, and then needed by a process, which gets it.
+    vm.command(Command::Balloon { target_mib: 48 });
+    reaches(&vm, 48);
+    drop(waiting);
+    vm.end().expect(StopReason::PowerOff).said("got all of it");
+}
+
+fn reaches(vm: &Vm, mib: u32) {
+    let deadline = Instant::now() + Duration::from_secs(120);
+    loop {
+        let answer = vm.command(Command::Memory {});
+        if matches!(answer, Answer::Memory { actual_mib, .. } if actual_mib == mib) {
+            return;
+        }
+        assert!(Instant::now() < deadline, "{answer:?} does not become {mib}");
+        std::thread::sleep(Duration::from_millis(200));
+    }
+}
+
+/// How long [`frozen`] stops the process: what no guest here takes for one turn of a loop.
+pub const FREEZE: Duration = Duration::from_secs(5);
+
+/// Stopped as the cgroup's freezer stops it: all of its threads at once, and none of them knows.
+fn frozen(bench: &Bench) {
+    let vm = bench.plan("clocks").launch(true);
+    vm.line("ticking");
+    let process = Pid::from_raw(vm.process());
+    kill(process, Signal::SIGSTOP).unwrap();
+    std::thread::sleep(FREEZE);
+    kill(process, Signal::SIGCONT).unwrap();
+    assert!(matches!(vm.command(Command::Memory {}), Answer::Memory { actual_mib: 128, .. }));
+    let ended = vm.end().expect(StopReason::PowerOff);
+    ended.said("time went on");
+    let complaint = ended.console.iter().find(|line| line.contains("stall") || line.contains("lockup"));
+    assert_eq!(complaint, None);
+}
+
 fn ports(bench: &Bench) {
     bench.plan("ports").run().expect(StopReason::PowerOff).said("ports");
 }
@@ -181,7 +255,7 @@ fn launcher_gone(bench: &Bench) {
     drop(vm.launcher.take());
     let ended = vm.end();
     assert_eq!(ended.reports, [Report::Stopped { reason: StopReason::LauncherGone }]);
-    assert_eq!(ended.status, Some(0));
+    assert_eq!(ended.exit, Exit::Status(0));
 }
 
 fn damaged_kernels(bench: &Bench) {

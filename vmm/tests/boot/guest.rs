@@ -30,6 +30,8 @@ pub fn main() -> ! {
         "many-disks" => many_disks(),
         "random" => random(),
         "memory" => memory(),
+        "balloon" => balloon(),
+        "clocks" => clocks(),
         "ports" => ports(),
         "idle" => idle(),
         "vsock-streams" => crate::vsock::guest_streams(),
@@ -63,13 +65,15 @@ fn read_port(port: u16) -> u8 {
 fn hello() {
     let online = std::fs::read_to_string("/sys/devices/system/cpu/online").unwrap();
     println!("cpus {}", online.trim());
-    let interrupts: Vec<_> = (0..std::thread::available_parallelism().unwrap().get())
+    let threads: Vec<_> = (0..std::thread::available_parallelism().unwrap().get())
         .map(|_| std::thread::spawn(|| (0..1_000_000u64).fold(0, |sum, step| sum ^ step)))
         .collect();
-    interrupts.into_iter().for_each(|thread| assert_eq!(thread.join().unwrap(), 0));
+    threads.into_iter().for_each(|thread| assert_eq!(thread.join().unwrap(), 0));
     let clock =
         std::fs::read_to_string("/sys/devices/system/clocksource/clocksource0/current_clocksource").unwrap();
     println!("clock {}", clock.trim());
+    let interrupts = std::fs::read_to_string("/proc/interrupts").unwrap();
+    println!("interrupts by the {}", if interrupts.contains("XT-PIC") { "8259" } else { "IOAPIC alone" });
     std::thread::sleep(std::time::Duration::from_millis(30));
     println!("slept");
 }
@@ -150,6 +154,40 @@ fn memory() {
     drop(bytes);
     println!("gave back");
     idle();
+}
+
+/// Tells how much memory is there until the host hangs up, and then needs more than that.
+fn balloon() {
+    std::io::copy(&mut File::open("/dev/vda").unwrap(), &mut std::io::sink()).unwrap();
+    println!("cached");
+    let told = std::thread::spawn(crate::vsock::guest_waits);
+    while !told.is_finished() {
+        let memory = std::fs::read_to_string("/proc/meminfo").unwrap();
+        let available = memory.lines().find_map(|line| line.strip_prefix("MemAvailable:")).unwrap();
+        println!("available {}", available.trim());
+        std::thread::sleep(std::time::Duration::from_millis(300));
+    }
+    let mut bytes = vec![0u8; 64 << 20];
+    bytes.iter_mut().step_by(4096).for_each(|byte| *byte = 1);
+    assert!(bytes.iter().step_by(4096).all(|byte| *byte == 1));
+    println!("got all of it");
+}
+
+/// Waits for a moment that both clocks say was a long one.
+fn clocks() {
+    use std::time::{Duration, Instant, SystemTime};
+    let (mut before, mut wall) = (Instant::now(), SystemTime::now());
+    println!("ticking");
+    let (passed, wall) = loop {
+        std::thread::sleep(Duration::from_millis(10));
+        let passed = (before.elapsed(), wall.elapsed().unwrap());
+        if passed.0 >= crate::cases::FREEZE {
+            break passed;
+        }
+        (before, wall) = (Instant::now(), SystemTime::now());
+    };
+    assert!(passed.abs_diff(wall) < Duration::from_secs(1), "{passed:?} and {wall:?}");
+    println!("time went on");
 }
 
 fn idle() {

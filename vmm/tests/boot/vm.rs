@@ -1,17 +1,17 @@
-//! Launches `moat-vmm` as the product does: by a configuration and inherited descriptors.
+//! Launches `moat-vmm` as the product does, and talks with it.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Seek, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::time::Duration;
 
 use moat_vmm::config::{DiskConfig, Fd, JailConfig, SegmentConfig, VmConfig, VsockConfig};
+use moat_vmm::control::{Answer, Command, MAX_PACKET};
+use moat_vmm::launch::{Child, Exit, Launch};
 use moat_vmm::report::{Report, StopReason};
-use nix::fcntl::{FcntlArg, FdFlag, fcntl};
-use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
+use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, recv, send, socketpair};
 
 /// No VM here needs a tenth of this, even in software; it only has to end a test that hangs.
 const PATIENCE: Duration = Duration::from_secs(240);
@@ -28,18 +28,22 @@ pub struct Bench {
 pub struct Plan<'a> {
     bench: &'a Bench,
     config: VmConfig,
-    /// Open until the VM is launched, so that the numbers stay taken.
-    inherited: Vec<OwnedFd>,
+    launch: Launch,
 }
 
 /// A launched VM.
 pub struct Vm {
-    /// The process.
-    pub child: Child,
+    /// The process; killed when a test fails.
+    child: Child,
     reports: mpsc::Receiver<Report>,
     console: mpsc::Receiver<String>,
     /// Dropping it stops the VM.
     pub launcher: Option<OwnedFd>,
+    control: OwnedFd,
+}
+
+fn packets() -> (OwnedFd, OwnedFd) {
+    socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC).unwrap()
 }
 
 /// A temporary file with these contents.
@@ -65,10 +69,11 @@ impl Bench {
             vsock: VsockConfig { guest_cid: 3, dial: unset },
             balloon: true,
             report: unset,
+            control: None,
             debug_console: None,
             jail: JailConfig { uid: 65_000, gid: 65_000 },
         };
-        let mut plan = Plan { bench: self, config, inherited: Vec::new() };
+        let mut plan = Plan { bench: self, config, launch: Launch::new() };
         plan.config.kernel = plan.inherit(File::open(&self.kernel).unwrap());
         plan.config.initramfs = plan.inherit(file(&self.initramfs));
         plan
@@ -78,11 +83,7 @@ impl Bench {
 impl Plan<'_> {
     /// Makes a descriptor one that the VMM gets.
     pub fn inherit(&mut self, fd: impl Into<OwnedFd>) -> Fd {
-        let fd = fd.into();
-        fcntl(&fd, FcntlArg::F_SETFD(FdFlag::empty())).unwrap();
-        let number = Fd(fd.as_raw_fd());
-        self.inherited.push(fd);
-        number
+        self.launch.add(fd.into())
     }
 
     /// Changes the configuration.
@@ -132,23 +133,11 @@ impl Plan<'_> {
                 }
             });
         }
-        let (ours, theirs) =
-            socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC).unwrap();
-        self.config.vsock.dial = self.inherit(theirs);
-        let config = self.inherit(file(&serde_json::to_vec(&self.config).unwrap()));
-        let child = Command::new("unshare")
-            .args([
-                "--pid",
-                "--fork",
-                "--kill-child",
-                env!("CARGO_BIN_EXE_moat-vmm"),
-                "--config",
-                &config.0.to_string(),
-            ])
-            .stdin(Stdio::null())
-            .spawn()
-            .unwrap();
-        drop(self.inherited);
+        let (ours, dial) = packets();
+        self.config.vsock.dial = self.inherit(dial);
+        let (control, commands) = packets();
+        self.config.control = Some(self.inherit(commands));
+        let child = self.launch.start(Path::new(env!("CARGO_BIN_EXE_moat-vmm")), &self.config).unwrap();
         let (reported, reports) = mpsc::channel();
         std::thread::spawn(move || {
             for line in BufReader::new(File::from(report)).lines().map_while(Result::ok) {
@@ -156,7 +145,7 @@ impl Plan<'_> {
             }
         });
         let _ = self.bench;
-        Vm { child, reports, console: console_lines, launcher: Some(ours) }
+        Vm { child, reports, console: console_lines, launcher: Some(ours), control }
     }
 
     /// Runs the VM to its end.
@@ -171,16 +160,23 @@ pub struct Ended {
     pub reports: Vec<Report>,
     /// What the guest wrote to its console.
     pub console: Vec<String>,
-    /// The exit status of the process.
-    pub status: Option<i32>,
+    /// How the process ended.
+    pub exit: Exit,
 }
 
 impl Vm {
     /// The process of `moat-vmm` itself.
-    pub fn process(&self) -> u32 {
-        let parent = self.child.id();
-        let children = std::fs::read_to_string(format!("/proc/{parent}/task/{parent}/children")).unwrap();
-        children.trim().parse().unwrap()
+    pub fn process(&self) -> i32 {
+        self.child.pid()
+    }
+
+    /// What it answers to a command.
+    pub fn command(&self, command: Command) -> Answer {
+        let control = self.control.as_raw_fd();
+        send(control, &serde_json::to_vec(&command).unwrap(), MsgFlags::empty()).unwrap();
+        let mut answer = [0; MAX_PACKET];
+        let length = recv(control, &mut answer, MsgFlags::empty()).unwrap();
+        serde_json::from_slice(&answer[..length]).unwrap()
     }
 
     /// The next report.
@@ -189,34 +185,40 @@ impl Vm {
     }
 
     /// Waits for a line on the console.
-    pub fn line(&self, wanted: &str) {
+    pub fn line(&self, wanted: &str) -> String {
         loop {
             let line =
                 self.console.recv_timeout(PATIENCE).unwrap_or_else(|_| panic!("no line with {wanted:?}"));
             println!("    guest: {line}");
             if line.contains(wanted) {
-                return;
+                return line;
             }
         }
     }
 
     /// Waits for the end.
-    pub fn end(mut self) -> Ended {
+    pub fn end(self) -> Ended {
         let mut reports = Vec::new();
         loop {
             let report = match self.reports.recv_timeout(PATIENCE) {
                 Ok(report) => report,
                 Err(mpsc::RecvTimeoutError::Disconnected) => break,
                 Err(mpsc::RecvTimeoutError::Timeout) => {
-                    let _ = self.child.kill();
+                    self.child.kill().unwrap();
                     let console: Vec<_> = self.console.iter().collect();
                     panic!("the VM does not stop; its console: {console:#?}");
                 }
             };
             reports.push(report);
         }
-        let status = self.child.wait().unwrap().code();
-        Ended { reports, console: self.console.iter().collect(), status }
+        let exit = self.child.wait().unwrap();
+        Ended { reports, console: self.console.iter().collect(), exit }
+    }
+}
+
+impl Drop for Vm {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
     }
 }
 
@@ -227,7 +229,7 @@ impl Ended {
             println!("    guest: {line}");
         }
         assert_eq!(self.reports, [Report::Running, Report::Stopped { reason }]);
-        assert_eq!(self.status, Some(0));
+        assert_eq!(self.exit, Exit::Status(0));
         self
     }
 
@@ -238,7 +240,7 @@ impl Ended {
 
     /// Checks that the VM never ran; returns why.
     pub fn failed(self, wanted_step: &str) -> String {
-        assert_eq!(self.status, Some(2));
+        assert_eq!(self.exit, Exit::Status(2));
         match self.reports.as_slice() {
             [Report::Failed { step, message }] if step == wanted_step => message.clone(),
             other => panic!("{other:?}"),
@@ -256,7 +258,7 @@ pub fn contents(file: &File) -> Vec<u8> {
 }
 
 /// Resident memory of a process in KiB that is not the guest's, from its mappings: (guest, rest).
-pub fn resident(process: u32, memory_mib: u32) -> (u64, u64) {
+pub fn resident(process: i32, memory_mib: u32) -> (u64, u64) {
     let maps = std::fs::read_to_string(format!("/proc/{process}/smaps")).unwrap();
     let (mut guest, mut rest, mut is_guest) = (0, 0, false);
     for line in maps.lines() {

@@ -22,7 +22,8 @@ pub const CASES: &[(&str, crate::cases::Case)] = &[
     ("vsock_loses_nothing_at_a_close", closes),
 ];
 
-fn dialled(vm: &Vm, wanted: u32) -> UnixStream {
+/// The connection that the guest opens next, to the port `wanted`.
+pub fn dialled(vm: &Vm, wanted: u32) -> UnixStream {
     let mut port = [0; 4];
     let mut space = nix::cmsg_space!([i32; 1]);
     let mut parts = [IoSliceMut::new(&mut port)];
@@ -106,6 +107,11 @@ fn connect(port: u32) -> File {
 fn stop_sending(socket: &File) {
     // SAFETY: no pointers.
     assert_eq!(unsafe { libc::shutdown(socket.as_raw_fd(), libc::SHUT_WR) }, 0);
+}
+
+/// Waits until the host hangs up.
+pub fn guest_waits() {
+    assert_eq!(connect(1).read_to_end(&mut Vec::new()).unwrap(), 0);
 }
 
 /// The guest's half of [`streams`].

@@ -144,7 +144,14 @@ fn forbidden() {
 }
 
 fn checked() {
-    for (kind, what) in [("main", "tgkill"), ("vsock", "pair"), ("vcpu", "dup"), ("block", "truncate")] {
+    for (kind, what) in [
+        ("main", "tgkill"),
+        ("main", "receive"),
+        ("main", "send"),
+        ("vsock", "pair"),
+        ("vcpu", "dup"),
+        ("block", "truncate"),
+    ] {
         killed(kind, what);
     }
 }

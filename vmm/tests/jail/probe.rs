@@ -231,6 +231,8 @@ fn forbidden(what: &str) {
             "clone" => libc::syscall(libc::SYS_clone, libc::SIGCHLD, 0, 0, 0, 0),
             "kill" => libc::syscall(libc::SYS_kill, 1, 0),
             "tgkill" => libc::syscall(libc::SYS_tgkill, 2, 2, 0),
+            "receive" => libc::syscall(libc::SYS_recvfrom, 0, nowhere, 0, 0, nowhere, nowhere),
+            "send" => libc::syscall(libc::SYS_sendto, 0, nowhere, 0, libc::MSG_DONTWAIT, c"x".as_ptr(), 0),
             "prctl" => libc::syscall(libc::SYS_prctl, libc::PR_GET_DUMPABLE, 0, 0, 0, 0),
             "seccomp" => libc::syscall(libc::SYS_seccomp, 0, 0, 0),
             "ioctl" => libc::syscall(libc::SYS_ioctl, 0, libc::TIOCSTI, nowhere),

@@ -31,6 +31,7 @@ pub fn config(id: &str, report: Fd, kernel: Fd) -> VmConfig {
         vsock: VsockConfig { guest_cid: 3, dial: report },
         balloon: false,
         report,
+        control: None,
         debug_console: None,
         jail: JAIL,
     }

@@ -14,14 +14,14 @@ use virtio_bindings::virtio_blk::{
 };
 use virtio_bindings::virtio_ids::VIRTIO_ID_BLOCK;
 use vm_memory::GuestMemoryMmap;
-use vmm_sys_util::epoll::EventSet;
 
 use self::disk::Disk;
-use super::device::{ActivateError, Activation, ActiveQueue, Fault, VirtioDevice};
-use super::interrupt::Interrupt;
+use super::device::{ActivateError, Activation, Fault, VirtioDevice};
+use super::queue::Chain;
+use super::server::{Requests, Server};
 use crate::SECTOR_SIZE;
 use crate::thread::ThreadKind;
-use crate::worker::{Events, Handler, Worker};
+use crate::worker::Worker;
 
 /// One queue: requests are carried out one after the other. It holds one request of the greatest size, or many
 /// small ones.
@@ -35,7 +35,7 @@ pub struct Block {
     disk: Arc<Disk>,
     id: Arc<str>,
     config: [u8; CONFIG_BYTES],
-    worker: Worker<Server>,
+    worker: Worker<Server<Access>>,
 }
 
 impl Block {
@@ -100,15 +100,7 @@ impl VirtioDevice for Block {
     }
 
     fn activate(&mut self, activation: Activation) -> Result<(), ActivateError> {
-        let Activation { memory, queues, interrupt, .. } = activation;
-        let handler = Server {
-            disk: Arc::clone(&self.disk),
-            id: Arc::clone(&self.id),
-            memory,
-            queues,
-            interrupt: Arc::clone(&interrupt),
-        };
-        self.worker.start(handler, interrupt)
+        self.worker.serve(Access { disk: Arc::clone(&self.disk), id: Arc::clone(&self.id) }, activation)
     }
 
     fn reset(&mut self) {
@@ -117,27 +109,14 @@ impl VirtioDevice for Block {
     }
 }
 
-struct Server {
+struct Access {
     disk: Arc<Disk>,
     id: Arc<str>,
-    memory: GuestMemoryMmap,
-    queues: Vec<ActiveQueue>,
-    interrupt: Arc<Interrupt>,
 }
 
-impl Handler for Server {
-    fn start(&mut self, events: &Events) -> Result<(), Fault> {
-        for (token, queue) in (0..).zip(&self.queues) {
-            events.add_event(&queue.kick, token)?;
-        }
-        Ok(())
-    }
-
-    fn event(&mut self, token: u64, _: EventSet, _: &Events) -> Result<(), Fault> {
-        let Some(queue) = self.queues.get_mut(token as usize) else { return Ok(()) };
-        queue.serve(&self.memory, &self.interrupt, |chain| {
-            request::serve(&self.memory, &self.disk, &self.id, chain)
-        })
+impl Requests for Access {
+    fn serve(&mut self, _: usize, memory: &GuestMemoryMmap, chain: Chain<'_>) -> Result<u32, Fault> {
+        request::serve(memory, &self.disk, &self.id, chain)
     }
 }
 

@@ -1,0 +1,82 @@
+//! Why an archive task failed.
+
+use moat_protocol::ArchiveFailure;
+use moat_protocol::tar::TarError;
+use nix::errno::Errno;
+
+use crate::failure::reason;
+
+/// A task that failed.
+#[derive(Debug, thiserror::Error)]
+#[error("{message}")]
+pub struct Error {
+    /// For whoever asked.
+    pub kind: ArchiveFailure,
+    /// What was asked and what was wrong.
+    pub message: String,
+}
+
+impl Error {
+    /// The file system, or the connection, refuses.
+    pub fn io(message: impl Into<String>) -> Self {
+        Self { kind: ArchiveFailure::Io, message: message.into() }
+    }
+
+    /// Something else is there than has to be.
+    pub fn wrong_kind(message: impl Into<String>) -> Self {
+        Self { kind: ArchiveFailure::WrongKind, message: message.into() }
+    }
+
+    /// The host's archive is bad.
+    pub fn bad_archive(message: impl Into<String>) -> Self {
+        Self { kind: ArchiveFailure::BadArchive, message: message.into() }
+    }
+
+    /// A path of the host's could not be looked up.
+    pub fn look_up(path: &str, error: Errno) -> Self {
+        let kind = match error {
+            Errno::ENOENT => ArchiveFailure::NotFound,
+            Errno::ENOTDIR => ArchiveFailure::WrongKind,
+            _ => ArchiveFailure::Io,
+        };
+        Self { kind, message: format!("{path}: {}", reason(error)) }
+    }
+}
+
+impl From<TarError> for Error {
+    fn from(error: TarError) -> Self {
+        match error {
+            TarError::Io(_) => Self::io(error.to_string()),
+            _ => Self::bad_archive(error.to_string()),
+        }
+    }
+}
+
+/// Says what was at hand when something failed.
+pub trait At<T> {
+    /// Puts `what`, a path of the container or what was tried, in front of the reason.
+    fn at(self, what: impl AsRef<[u8]>) -> Result<T, Error>;
+}
+
+impl<T> At<T> for nix::Result<T> {
+    fn at(self, what: impl AsRef<[u8]>) -> Result<T, Error> {
+        self.map_err(|error| Error::io(format!("{}: {}", shown(what.as_ref()), reason(error))))
+    }
+}
+
+impl<T> At<T> for std::io::Result<T> {
+    fn at(self, what: impl AsRef<[u8]>) -> Result<T, Error> {
+        self.map_err(|error| {
+            let why =
+                error.raw_os_error().map_or_else(|| error.to_string(), |code| reason(Errno::from_raw(code)));
+            Error::io(format!("{}: {why}", shown(what.as_ref())))
+        })
+    }
+}
+
+/// A name that an archive or a container made up, fit for a message: printable, and not too long.
+pub fn shown(name: &[u8]) -> String {
+    const MOST: usize = 200;
+    let text = String::from_utf8_lossy(&name[..name.len().min(MOST)]);
+    text.chars().map(|c| if c.is_control() { '?' } else { c }).collect()
+}

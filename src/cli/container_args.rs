@@ -1,0 +1,285 @@
+//! What `run` and `create` let the user say about a new container.
+
+use std::num::NonZeroU32;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use moat::engine::CreateOptions;
+use moat::engine::config::{Security, Tmpfs, Ulimit};
+use moat::engine::health::HealthOptions;
+use moat::engine::restart::RestartPolicy;
+
+use super::parse::{self, LogOption};
+
+/// The flags, the image and the command.
+#[derive(clap::Args)]
+pub struct ContainerArgs {
+    /// Connect stdin
+    #[arg(short, long)]
+    pub interactive: bool,
+    /// Give the command a terminal
+    #[arg(short, long)]
+    pub tty: bool,
+    /// Remove the container when it ends
+    #[arg(long)]
+    pub rm: bool,
+    /// Name the container
+    #[arg(long)]
+    name: Option<String>,
+    /// Write the container's id to a file, which must not exist
+    #[arg(long, value_name = "FILE")]
+    pub cidfile: Option<PathBuf>,
+    /// Set a variable; NAME alone takes its value from here
+    #[arg(short, long, value_name = "NAME[=VALUE]")]
+    env: Vec<String>,
+    /// Read variables from a file, one NAME=VALUE a line
+    #[arg(long, value_name = "FILE")]
+    env_file: Vec<PathBuf>,
+    /// Working directory inside the container
+    #[arg(short, long, value_name = "DIR")]
+    workdir: Option<String>,
+    /// User, by name or number
+    #[arg(short, long, value_name = "USER[:GROUP]")]
+    user: Option<String>,
+    /// Host name of the container
+    #[arg(short = 'h', long, value_name = "NAME", value_parser = parse::hostname)]
+    hostname: Option<String>,
+    /// Say something about the container
+    #[arg(short, long, value_name = "NAME[=VALUE]", value_parser = parse::label)]
+    label: Vec<(String, String)>,
+    /// Replace the image's entry point; empty for none
+    #[arg(long, value_name = "COMMAND")]
+    entrypoint: Option<String>,
+    /// Run an init as PID 1 that reaps orphans and passes signals on
+    #[arg(long)]
+    init: bool,
+    /// Start again when it ends: no, always, unless-stopped, on-failure[:N]
+    #[arg(long, value_name = "POLICY", default_value = "no")]
+    restart: RestartPolicy,
+    /// The signal that asks it to end [default: the image's, or TERM]
+    #[arg(long, value_name = "SIGNAL", value_parser = parse::signal)]
+    stop_signal: Option<i32>,
+    /// Seconds until it is killed when it is asked to end; -1 for never [default: 10]
+    #[arg(long, value_name = "SECONDS", allow_negative_numbers = true)]
+    stop_timeout: Option<i64>,
+    #[command(flatten)]
+    resources: ResourceArgs,
+    #[command(flatten)]
+    security: SecurityArgs,
+    #[command(flatten)]
+    health: HealthArgs,
+    /// Make the container's root file system read-only
+    #[arg(long)]
+    read_only: bool,
+    /// Mount a file system in memory
+    #[arg(long, value_name = "DIR[:OPTIONS]", value_parser = parse::tmpfs_mount)]
+    tmpfs: Vec<Tmpfs>,
+    /// Bound the log: max-size=SIZE, max-file=NUMBER
+    #[arg(long, value_name = "NAME=VALUE", value_parser = parse::log_option)]
+    log_opt: Vec<LogOption>,
+    /// Name or id of the image
+    image: String,
+    /// The command and its arguments, instead of the image's
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    command: Vec<String>,
+}
+
+/// What it may use.
+#[derive(clap::Args)]
+struct ResourceArgs {
+    /// Memory of the virtual machine, such as 256m or 2g
+    #[arg(short, long, value_name = "SIZE", value_parser = parse::memory)]
+    memory: Option<u32>,
+    /// Processor time, such as 0.5 or 2; also how many processors the container sees (rounded up)
+    #[arg(long, value_name = "NUMBER", value_parser = parse::cpus)]
+    cpus: Option<NonZeroU32>,
+    /// How many processes it may have; -1 for no limit
+    #[arg(long, value_name = "NUMBER", value_parser = parse::pids_limit, allow_negative_numbers = true)]
+    pids_limit: Option<i64>,
+    /// Limit each process, such as nofile=1024:2048
+    #[arg(long, value_name = "NAME=SOFT[:HARD]", value_parser = parse::ulimit)]
+    ulimit: Vec<Ulimit>,
+    /// Size of /dev/shm [default: 64m]
+    #[arg(long, value_name = "SIZE", value_parser = parse::bytes)]
+    shm_size: Option<u64>,
+}
+
+/// What its processes may do.
+#[derive(clap::Args)]
+struct SecurityArgs {
+    /// Add a capability, or ALL
+    #[arg(long, value_name = "NAME", value_parser = parse::capability)]
+    cap_add: Vec<String>,
+    /// Take a capability away, or ALL
+    #[arg(long, value_name = "NAME", value_parser = parse::capability)]
+    cap_drop: Vec<String>,
+    /// Let it do everything inside its virtual machine
+    #[arg(long)]
+    privileged: bool,
+    /// no-new-privileges keeps processes from gaining privileges
+    #[arg(long, value_name = "OPTION", value_parser = ["no-new-privileges", "no-new-privileges=true", "no-new-privileges:true"])]
+    security_opt: Vec<String>,
+    /// Set a kernel parameter of the container
+    #[arg(long, value_name = "NAME=VALUE", value_parser = parse::sysctl)]
+    sysctl: Vec<(String, String)>,
+}
+
+/// What tells whether it is well.
+#[derive(clap::Args)]
+struct HealthArgs {
+    /// A line for the shell that fails when the container is not well
+    #[arg(long, value_name = "COMMAND")]
+    health_cmd: Option<String>,
+    /// Time between two checks [default: 30s]
+    #[arg(long, value_name = "DURATION", value_parser = parse::duration)]
+    health_interval: Option<Duration>,
+    /// Time a check may take [default: 30s]
+    #[arg(long, value_name = "DURATION", value_parser = parse::duration)]
+    health_timeout: Option<Duration>,
+    /// Time after the start in which a failed check does not count [default: 0s]
+    #[arg(long, value_name = "DURATION", value_parser = parse::duration)]
+    health_start_period: Option<Duration>,
+    /// Time between two checks in the start period [default: 5s]
+    #[arg(long, value_name = "DURATION", value_parser = parse::duration)]
+    health_start_interval: Option<Duration>,
+    /// How many failed checks in a row mean that it is not well [default: 3]
+    #[arg(long, value_name = "NUMBER")]
+    health_retries: Option<u32>,
+    /// Do not check, whatever the image says
+    #[arg(long, conflicts_with = "health_cmd")]
+    no_healthcheck: bool,
+}
+
+impl ContainerArgs {
+    /// What the engine is to create. `attached` tells whether a client is connected from the start.
+    ///
+    /// # Errors
+    /// When values do not go together or a file cannot be read.
+    pub fn options(self, attached: bool) -> anyhow::Result<CreateOptions> {
+        if self.rm && self.restart != RestartPolicy::No {
+            bail!("--rm and --restart do not go together: a container that is removed cannot start again");
+        }
+        let pids_limit = self.resources.pids_limit.and_then(|limit| u32::try_from(limit).ok());
+        Ok(CreateOptions {
+            env: variables(&self.env_file, self.env)?,
+            image: self.image,
+            command: self.command,
+            entrypoint: self.entrypoint,
+            name: self.name,
+            working_dir: self.workdir,
+            user: self.user,
+            hostname: self.hostname,
+            terminal: self.tty,
+            open_stdin: self.interactive,
+            stdin_once: self.interactive && attached,
+            memory_mib: self.resources.memory,
+            milli_cpus: self.resources.cpus,
+            pids_limit: pids_limit.and_then(NonZeroU32::new),
+            ulimits: self.resources.ulimit,
+            shm_size: self.resources.shm_size,
+            read_only: self.read_only,
+            tmpfs: self.tmpfs,
+            auto_remove: self.rm,
+            labels: self.label.into_iter().collect(),
+            restart: self.restart,
+            health: self.health.options(),
+            log: parse::log_limits(&self.log_opt),
+            security: Security {
+                privileged: self.security.privileged,
+                cap_add: self.security.cap_add,
+                cap_drop: self.security.cap_drop,
+                no_new_privileges: !self.security.security_opt.is_empty(),
+            },
+            sysctls: self.security.sysctl.into_iter().collect(),
+            init: self.init,
+            stop_signal: self.stop_signal,
+            stop_timeout: self.stop_timeout,
+        })
+    }
+}
+
+impl HealthArgs {
+    fn options(self) -> HealthOptions {
+        HealthOptions {
+            none: self.no_healthcheck,
+            command: self.health_cmd.filter(|command| !command.is_empty()),
+            interval: self.health_interval,
+            timeout: self.health_timeout,
+            start_period: self.health_start_period,
+            start_interval: self.health_start_interval,
+            retries: self.health_retries,
+        }
+    }
+}
+
+/// Makes sure that the file for the id can be written before there is an id.
+///
+/// # Errors
+/// When it exists already.
+pub fn check_cidfile(path: Option<&Path>) -> anyhow::Result<()> {
+    if let Some(path) = path
+        && path.exists()
+    {
+        bail!(
+            "container ID file found, make sure the other container isn't running or delete {}",
+            path.display()
+        );
+    }
+    Ok(())
+}
+
+/// Writes a container's id to the file.
+///
+/// # Errors
+/// When it cannot be written.
+pub fn write_cidfile(path: Option<&Path>, id: &str) -> anyhow::Result<()> {
+    let Some(path) = path else { return Ok(()) };
+    std::fs::write(path, id).with_context(|| format!("cannot write the container's id to {}", path.display()))
+}
+
+/// The variables of the files, then those of the command line. A name alone takes its value from this process; one that
+/// is not set here is taken away from the image's.
+pub fn variables(files: &[PathBuf], flags: Vec<String>) -> anyhow::Result<Vec<String>> {
+    let mut variables = Vec::new();
+    for path in files {
+        let text = std::fs::read_to_string(path)
+            .with_context(|| format!("cannot read the variables in {}", path.display()))?;
+        for line in
+            text.lines().map(str::trim_start).filter(|line| !line.is_empty() && !line.starts_with('#'))
+        {
+            variables.push(variable(line).with_context(|| format!("in {}", path.display()))?);
+        }
+    }
+    for flag in flags {
+        variables.push(variable(&flag)?);
+    }
+    Ok(variables)
+}
+
+fn variable(text: &str) -> anyhow::Result<String> {
+    let name = text.split_once('=').map_or(text, |(name, _)| name);
+    if name.is_empty() || name.contains(char::is_whitespace) {
+        bail!("invalid environment variable: {text}: a name without spaces comes before the '='");
+    }
+    match std::env::var(text) {
+        Ok(value) if !text.contains('=') => Ok(format!("{text}={value}")),
+        _ => Ok(text.to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn variables_come_from_files_and_flags() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), "# comment\n\nA=1\n  B=two words\nMOAT_TEST_UNSET\n").unwrap();
+        let read = variables(&[file.path().to_owned()], vec!["C=".to_owned()]).unwrap();
+        assert_eq!(read, ["A=1", "B=two words", "MOAT_TEST_UNSET", "C="]);
+        assert!(variables(&[], vec!["=x".to_owned()]).is_err());
+        assert!(variables(&[], vec!["A B=x".to_owned()]).is_err());
+        assert!(variables(&["/nonexistent".into()], Vec::new()).is_err());
+    }
+}

@@ -1,0 +1,34 @@
+//! `moat create`.
+
+use std::process::ExitCode;
+
+use moat::engine::Engine;
+use moat::root::Root;
+
+use super::container_args::{ContainerArgs, check_cidfile, write_cidfile};
+
+/// Create a container that waits to be started
+#[derive(clap::Args)]
+#[command(
+    disable_help_flag = true,
+    after_help = "Examples:
+  moat create --name web localhost/nginx
+  moat start web"
+)]
+pub struct Args {
+    /// Print help
+    #[arg(long, action = clap::ArgAction::Help)]
+    help: Option<bool>,
+    #[command(flatten)]
+    container: ContainerArgs,
+}
+
+/// Creates a container and prints its id.
+pub fn run(args: Args, root: Root) -> anyhow::Result<ExitCode> {
+    let cidfile = args.container.cidfile.clone();
+    check_cidfile(cidfile.as_deref())?;
+    let container = Engine::open(root)?.create(args.container.options(true)?)?;
+    write_cidfile(cidfile.as_deref(), container.id().as_str())?;
+    println!("{}", container.id());
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,105 @@
+//! `moat exec`.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::bail;
+use moat::engine::state::Verb;
+use moat::engine::{Engine, EngineError, Reached};
+use moat::monitor::Connection;
+use moat::monitor::wire::{ClientMessage, ExecRequest};
+use moat::root::Root;
+
+use super::container_args::variables;
+use super::detach_keys::{self, DetachKeys};
+use super::session::{End, Manners, Session};
+use super::terminal;
+
+/// Run a command in a container that runs
+#[derive(clap::Args)]
+#[command(after_help = "Examples:
+  moat exec web ps aux
+  moat exec -it web bash
+  moat exec -d -u www-data -e MODE=fast web /usr/bin/job
+
+The exit code is the command's own; 126 means that it cannot be executed and 127 that it was not found.")]
+pub struct Args {
+    /// Run in the background
+    #[arg(short, long)]
+    detach: bool,
+    /// Connect stdin
+    #[arg(short, long)]
+    interactive: bool,
+    /// Give the command a terminal
+    #[arg(short, long)]
+    tty: bool,
+    /// Set a variable; NAME alone takes its value from here
+    #[arg(short, long, value_name = "NAME[=VALUE]")]
+    env: Vec<String>,
+    /// Read variables from a file, one NAME=VALUE a line
+    #[arg(long, value_name = "FILE")]
+    env_file: Vec<PathBuf>,
+    /// User, by name or number [default: the container's]
+    #[arg(short, long, value_name = "USER[:GROUP]")]
+    user: Option<String>,
+    /// Working directory [default: the container's]
+    #[arg(short, long, value_name = "DIR")]
+    workdir: Option<String>,
+    /// Let it do everything inside the virtual machine
+    #[arg(long)]
+    privileged: bool,
+    /// The keys that leave the command's terminal
+    #[arg(long, value_name = "KEYS", default_value = detach_keys::DEFAULT)]
+    detach_keys: DetachKeys,
+    /// Name, id, or the beginning of an id
+    container: String,
+    /// The command and its arguments
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true)]
+    command: Vec<String>,
+}
+
+/// Docker's exit code for a command that cannot be executed.
+const CANNOT_EXECUTE: u8 = 126;
+
+/// Runs a command to its end, or starts it in the background.
+pub fn run(args: Args, root: Root) -> anyhow::Result<ExitCode> {
+    if args.tty && args.interactive && !args.detach && !terminal::stdin_is_terminal() {
+        bail!("the input device is not a TTY");
+    }
+    let engine = Engine::open(root)?;
+    let container = engine.find(&args.container)?;
+    let stream = match engine.reach(&container, Verb::Exec)? {
+        Reached::Monitor(stream) => stream,
+        Reached::Idle(_) | Reached::Already(_) => return Err(EngineError::NotFound(args.container).into()),
+    };
+    let process = ExecRequest {
+        args: args.command,
+        env: variables(&args.env_file, args.env)?,
+        working_dir: args.workdir,
+        user: args.user,
+        terminal: args.tty,
+        stdin: args.interactive && !args.detach,
+        output: !args.detach,
+        privileged: args.privileged,
+    };
+    let size = if args.tty && !args.detach { terminal::size() } else { None };
+    let request = ClientMessage::Exec { process, size };
+    // As with Docker, an interrupt ends this command and not the one in the container.
+    let manners = Manners { terminal: args.tty, signals: false, detach_keys: args.detach_keys };
+    let session = Session::begin(Connection::new(stream), &request, manners)?;
+    let end = if args.detach { session.started()?.unwrap_or(End::Detached) } else { session.carry()? };
+    Ok(match end {
+        End::Detached => ExitCode::SUCCESS,
+        End::Exited { code, error } => {
+            if let Some(error) = error {
+                eprintln!("moat: {error}");
+            }
+            ExitCode::from(code)
+        }
+        End::Failed { code, message } => {
+            eprintln!("moat: cannot run the command in container {}: {message}", args.container);
+            // Docker's exec has no code of its own for a bad user or directory.
+            ExitCode::from(code.max(CANNOT_EXECUTE))
+        }
+    })
+}

@@ -1,0 +1,316 @@
+//! A container as `inspect` shows it, in Docker's shape.
+
+use jiff::Timestamp;
+use moat::engine::cgroup::Cgroup;
+use moat::engine::config::{ContainerConfig, Ulimit};
+use moat::engine::container::Container;
+use moat::engine::health::{Health, HealthCheck};
+use moat::engine::restart::RestartPolicy;
+use moat::engine::signal;
+use moat::engine::state::{State, Status};
+use serde_json::{Map, Value, json};
+
+/// How Go writes "never".
+const NEVER: &str = "0001-01-01T00:00:00Z";
+
+/// The fields that Docker leaves out of its JSON when there is nothing to say, but that templates may name.
+const OPTIONAL: [&str; 5] =
+    ["/SizeRw", "/SizeRootFs", "/State/Health", "/Config/ExposedPorts", "/Config/Healthcheck"];
+
+/// Docker's names for a container's properties. `sizes` are what it has written, and that with its image.
+pub fn object(container: &Container, sizes: Option<(u64, u64)>) -> Value {
+    let (config, state) = (&container.config, &container.state);
+    let (path, args) = config.process.args.split_first().map_or(("", &[][..]), |(p, args)| (p, args));
+    json!({
+        "Id": config.id.as_str(),
+        "Created": config.created.to_string(),
+        "Path": path,
+        "Args": args,
+        "State": state_object(container, state),
+        "Image": config.image_id,
+        "ResolvConfPath": "",
+        "HostnamePath": "",
+        "HostsPath": "",
+        "LogPath": "",
+        "Name": format!("/{}", config.name),
+        "RestartCount": state.restarts,
+        "Driver": "moat",
+        "Platform": "linux",
+        "MountLabel": "",
+        "ProcessLabel": "",
+        "AppArmorProfile": "",
+        "ExecIDs": null,
+        "HostConfig": host_config(config),
+        "GraphDriver": {"Name": "moat", "Data": {"WritableDisk": container.directory.writable()}},
+        "SizeRw": sizes.map(|(written, _)| written),
+        "SizeRootFs": sizes.map(|(_, whole)| whole),
+        "Mounts": [],
+        "Config": config_object(config),
+        "NetworkSettings": network_settings(),
+    })
+}
+
+/// Takes away what Docker's JSON does not have when there is nothing to say.
+pub fn leave_out_empty(object: &mut Value) {
+    for pointer in OPTIONAL {
+        let (parent, field) = pointer.rsplit_once('/').unwrap_or(("", pointer));
+        if let Some(Value::Object(fields)) = object.pointer_mut(parent)
+            && fields.get(field).is_some_and(Value::is_null)
+        {
+            fields.remove(field);
+        }
+    }
+}
+
+fn state_object(container: &Container, state: &State) -> Value {
+    let time = |time: Option<Timestamp>| time.map_or(NEVER.to_owned(), |time| time.to_string());
+    // As Docker has it, what is paused or about to start again counts as running.
+    let runs = state.status.is_live();
+    let pid = if runs { Cgroup::of(container.id()).processes().first().copied().unwrap_or(0) } else { 0 };
+    json!({
+        "Status": state.status.name(),
+        "Running": runs,
+        "Paused": state.status == Status::Paused,
+        "Restarting": state.status == Status::Restarting,
+        "OOMKilled": state.oom_killed,
+        "Dead": false,
+        "Pid": pid,
+        "ExitCode": state.exit_code,
+        "Error": state.error.as_deref().unwrap_or_default(),
+        "StartedAt": time(state.started),
+        "FinishedAt": time(state.finished),
+        "Health": state.health.as_ref().map(health),
+    })
+}
+
+fn health(health: &Health) -> Value {
+    let log = health.results.iter().map(|result| {
+        json!({
+            "Start": result.start.to_string(),
+            "End": result.end.to_string(),
+            "ExitCode": result.exit_code,
+            "Output": result.output,
+        })
+    });
+    json!({
+        "Status": health.status.name(),
+        "FailingStreak": health.failing_streak,
+        "Log": log.collect::<Vec<_>>(),
+    })
+}
+
+fn host_config(config: &ContainerConfig) -> Value {
+    let resources = &config.resources;
+    let tmpfs: Map<String, Value> = config
+        .tmpfs
+        .iter()
+        .map(|tmpfs| (tmpfs.destination.clone(), tmpfs.options.join(",").into()))
+        .collect();
+    let retries = match config.restart {
+        RestartPolicy::OnFailure { retries } => retries.unwrap_or(0),
+        _ => 0,
+    };
+    json!({
+        "Binds": null,
+        "ContainerIDFile": "",
+        "LogConfig": {
+            "Type": "moat",
+            "Config": {
+                "max-size": config.log.max_size.to_string(),
+                "max-file": config.log.max_files.to_string(),
+            },
+        },
+        "NetworkMode": "none",
+        "PortBindings": {},
+        "RestartPolicy": {"Name": config.restart.name(), "MaximumRetryCount": retries},
+        "AutoRemove": config.auto_remove,
+        "VolumeDriver": "",
+        "VolumesFrom": null,
+        "CapAdd": list(&config.security.cap_add),
+        "CapDrop": list(&config.security.cap_drop),
+        "Dns": [],
+        "DnsOptions": [],
+        "DnsSearch": [],
+        "ExtraHosts": null,
+        "Privileged": config.security.privileged,
+        "PublishAllPorts": false,
+        "ReadonlyRootfs": config.read_only,
+        "SecurityOpt": config.security.no_new_privileges.then_some(["no-new-privileges"]),
+        "Tmpfs": map(tmpfs),
+        "ShmSize": config.shm_size,
+        "Sysctls": map(config.sysctls.iter().map(|(name, value)| (name.clone(), value.as_str().into())).collect()),
+        "Runtime": "moat",
+        "Memory": u64::from(resources.memory_mib) << 20,
+        "NanoCpus": resources.milli_cpus.map_or(0, |limit| u64::from(limit.get()) * 1_000_000),
+        "PidsLimit": resources.pids_limit,
+        "Ulimits": config.process.ulimits.iter().map(ulimit).collect::<Vec<_>>(),
+        "Init": config.init,
+    })
+}
+
+/// Docker's names for the image's and the user's words about the process.
+fn config_object(config: &ContainerConfig) -> Value {
+    let process = &config.process;
+    let (entrypoint, command) = process.args.split_at(process.entrypoint.min(process.args.len()));
+    let set =
+        |names: &[String]| -> Value { map(names.iter().map(|name| (name.clone(), json!({}))).collect()) };
+    json!({
+        "Hostname": config.hostname,
+        "Domainname": "",
+        "User": process.user,
+        // Who attached at the start is not recorded beyond stdin, and those who did took all streams.
+        "AttachStdin": process.stdin_once,
+        "AttachStdout": process.stdin_once,
+        "AttachStderr": process.stdin_once,
+        "ExposedPorts": set(&config.exposed_ports),
+        "Tty": process.terminal,
+        "OpenStdin": process.open_stdin,
+        "StdinOnce": process.stdin_once,
+        "Env": process.env,
+        "Cmd": list(command),
+        "Healthcheck": config.health.as_ref().map(check),
+        "Image": config.image,
+        "Volumes": set(&config.volumes),
+        "WorkingDir": process.working_dir,
+        "Entrypoint": list(entrypoint),
+        "Labels": config.labels,
+        "StopSignal": signal::name(process.stop_signal),
+        "StopTimeout": process.stop_timeout,
+    })
+}
+
+fn check(check: &HealthCheck) -> Value {
+    let test = match check.command.as_slice() {
+        [shell, flag, line] if shell == "/bin/sh" && flag == "-c" => vec!["CMD-SHELL", line],
+        words => std::iter::once("CMD").chain(words.iter().map(String::as_str)).collect(),
+    };
+    let nanoseconds = |duration: std::time::Duration| u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
+    json!({
+        "Test": test,
+        "Interval": nanoseconds(check.interval),
+        "Timeout": nanoseconds(check.timeout),
+        "StartPeriod": nanoseconds(check.start_period),
+        "StartInterval": nanoseconds(check.start_interval),
+        "Retries": check.retries,
+    })
+}
+
+/// No limit is -1.
+fn ulimit(limit: &Ulimit) -> Value {
+    let number = |limit: u64| i64::try_from(limit).unwrap_or(-1);
+    json!({"Name": limit.name, "Hard": number(limit.hard), "Soft": number(limit.soft)})
+}
+
+fn network_settings() -> Value {
+    json!({
+        "Bridge": "",
+        "SandboxID": "",
+        "SandboxKey": "",
+        "Ports": {},
+        "EndpointID": "",
+        "Gateway": "",
+        "GlobalIPv6Address": "",
+        "GlobalIPv6PrefixLen": 0,
+        "IPAddress": "",
+        "IPPrefixLen": 0,
+        "IPv6Gateway": "",
+        "MacAddress": "",
+        "Networks": {},
+    })
+}
+
+/// Go writes a list that was never made as null.
+fn list(words: &[String]) -> Value {
+    if words.is_empty() { Value::Null } else { json!(words) }
+}
+
+fn map(all: Map<String, Value>) -> Value {
+    if all.is_empty() { Value::Null } else { Value::Object(all) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::template::Template;
+    use crate::cli::testing::container;
+
+    #[test]
+    fn properties_have_dockers_names() {
+        let object = object(&container(), Some((10, 30)));
+        for (pointer, expected) in [
+            ("/Id", json!("0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef")),
+            ("/Created", json!("2026-01-02T15:04:05Z")),
+            ("/Path", json!("sh")),
+            ("/Args", json!(["-c", "echo \"hello\" world"])),
+            ("/Name", json!("/web")),
+            ("/State/Status", json!("created")),
+            ("/State/Running", json!(false)),
+            ("/State/Pid", json!(0)),
+            ("/State/StartedAt", json!("0001-01-01T00:00:00Z")),
+            ("/HostConfig/Memory", json!(268_435_456)),
+            ("/HostConfig/NanoCpus", json!(1_500_000_000)),
+            ("/HostConfig/PidsLimit", json!(100)),
+            ("/HostConfig/RestartPolicy", json!({"Name": "on-failure", "MaximumRetryCount": 3})),
+            ("/HostConfig/CapAdd", json!(["NET_ADMIN"])),
+            ("/HostConfig/CapDrop", json!(null)),
+            ("/HostConfig/Tmpfs", json!({"/run": "size=64m,ro"})),
+            ("/HostConfig/Ulimits", json!([{"Name": "nofile", "Hard": -1, "Soft": 1024}])),
+            ("/HostConfig/Sysctls", json!({"net.core.somaxconn": "1024"})),
+            ("/HostConfig/SecurityOpt", json!(["no-new-privileges"])),
+            ("/HostConfig/ShmSize", json!(67_108_864)),
+            ("/HostConfig/LogConfig/Config", json!({"max-size": "10485760", "max-file": "3"})),
+            ("/Config/Entrypoint", json!(["sh"])),
+            ("/Config/Cmd", json!(["-c", "echo \"hello\" world"])),
+            ("/Config/ExposedPorts", json!({"80/tcp": {}})),
+            ("/Config/Volumes", json!({"/data": {}})),
+            ("/Config/StopSignal", json!("SIGTERM")),
+            ("/Config/StopTimeout", json!(10)),
+            ("/Config/Labels", json!({"com.example.team": "a", "tier": "1"})),
+            ("/NetworkSettings/Ports", json!({})),
+            ("/SizeRw", json!(10)),
+            ("/SizeRootFs", json!(30)),
+        ] {
+            assert_eq!(object.pointer(pointer), Some(&expected), "{pointer}");
+        }
+    }
+
+    #[test]
+    fn a_life_is_told() {
+        let mut one = container();
+        let end: Timestamp = "2026-01-02T16:00:00.5Z".parse().unwrap();
+        one.state.status = Status::Restarting;
+        one.state.exit_code = 7;
+        one.state.finished = Some(end);
+        one.state.error = Some("no".to_owned());
+        let mut health = Health::starting();
+        let check = HealthCheck::decide(
+            Some(&json!({"Test": ["CMD-SHELL", "true"], "Interval": 5_000_000_000u64})),
+            &moat::engine::health::HealthOptions::default(),
+            &["/bin/sh".to_owned(), "-c".to_owned()],
+        );
+        let result =
+            moat::engine::health::HealthResult { start: end, end, exit_code: 0, output: "ok".to_owned() };
+        health.record(check.as_ref().unwrap(), result, false);
+        one.state.health = Some(health);
+        one.config.health = check;
+        let object = object(&one, None);
+        assert_eq!(object["State"]["Running"], true);
+        assert_eq!(object["State"]["Restarting"], true);
+        assert_eq!(object["State"]["FinishedAt"], "2026-01-02T16:00:00.5Z");
+        assert_eq!(object["State"]["Health"]["Status"], "healthy");
+        assert_eq!(object["State"]["Health"]["Log"][0]["Output"], "ok");
+        assert_eq!(object["Config"]["Healthcheck"]["Test"], json!(["CMD-SHELL", "true"]));
+        assert_eq!(object["Config"]["Healthcheck"]["Interval"], 5_000_000_000u64);
+    }
+
+    #[test]
+    fn what_is_not_there_is_null_for_templates_and_absent_in_json() {
+        let mut object = object(&container(), None);
+        let template =
+            Template::parse("{{if .State.Health}}{{.State.Health.Status}}{{else}}none{{end}}").unwrap();
+        assert_eq!(template.apply(&object).unwrap(), "none");
+        leave_out_empty(&mut object);
+        assert!(object.pointer("/State/Health").is_none() && object.pointer("/SizeRw").is_none());
+        assert!(object.pointer("/Config/ExposedPorts").is_some());
+    }
+}

@@ -1,0 +1,46 @@
+//! `moat pause` and `moat unpause`.
+
+use std::process::ExitCode;
+
+use moat::engine::Engine;
+use moat::engine::state::Verb;
+use moat::monitor::wire::ClientMessage;
+use moat::root::Root;
+
+use super::each::{ask, each};
+
+/// Stop the processors of containers; everything in them stands still
+#[derive(clap::Args)]
+#[command(after_help = "Examples:
+  moat pause web
+  moat unpause web")]
+pub struct Args {
+    /// Names, ids, or the beginnings of ids
+    #[arg(required = true, value_name = "CONTAINER")]
+    containers: Vec<String>,
+}
+
+/// Let the processors of paused containers run again
+#[derive(clap::Args)]
+#[command(after_help = "Examples:
+  moat unpause web")]
+pub struct UnpauseArgs {
+    /// Names, ids, or the beginnings of ids
+    #[arg(required = true, value_name = "CONTAINER")]
+    containers: Vec<String>,
+}
+
+/// Pauses each container.
+pub fn pause(args: &Args, root: Root) -> anyhow::Result<ExitCode> {
+    all(&args.containers, root, Verb::Pause, &ClientMessage::Pause)
+}
+
+/// Lets each container go on.
+pub fn unpause(args: &UnpauseArgs, root: Root) -> anyhow::Result<ExitCode> {
+    all(&args.containers, root, Verb::Unpause, &ClientMessage::Unpause)
+}
+
+fn all(containers: &[String], root: Root, verb: Verb, request: &ClientMessage) -> anyhow::Result<ExitCode> {
+    let engine = Engine::open(root)?;
+    Ok(each(&engine, containers, |container| ask(&engine, container, verb, request).map(drop)))
+}

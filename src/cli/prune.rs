@@ -1,0 +1,118 @@
+//! `moat container prune`.
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use anyhow::{Context, bail};
+use jiff::Timestamp;
+use moat::engine::container::Container;
+use moat::engine::{Engine, EngineError};
+use moat::root::Root;
+
+use super::filter::{Filters, has_label};
+use super::{human, moment};
+
+/// Remove all containers that do not run
+#[derive(clap::Args)]
+#[command(after_help = "Examples:
+  moat container prune
+  moat container prune -f --filter until=24h --filter label!=keep
+
+The keys for --filter are until (created before then), label and label!.")]
+pub struct Args {
+    /// Do not ask
+    #[arg(short, long)]
+    force: bool,
+    /// Only those with KEY=VALUE
+    #[arg(long, value_name = "FILTER")]
+    filter: Vec<String>,
+}
+
+const KEYS: [&str; 3] = ["until", "label", "label!"];
+
+const WARNING: &str =
+    "WARNING! This will remove all stopped containers.\nAre you sure you want to continue? [y/N] ";
+
+/// Asks, removes, and tells what that gave back.
+pub fn run(args: &Args, root: Root) -> anyhow::Result<ExitCode> {
+    let filters = Filters::parse(&args.filter, &KEYS)?;
+    let until = filters.values("until").iter().map(|text| {
+        moment::parse_moment(text).map_err(|e| anyhow::anyhow!("invalid filter 'until={text}': {e}"))
+    });
+    let until = until.collect::<anyhow::Result<Vec<Timestamp>>>()?.into_iter().min();
+    if !args.force && !confirm()? {
+        bail!("container prune has been cancelled");
+    }
+    let engine = Engine::open(root)?;
+    let mut containers = engine.containers()?;
+    containers.retain(|container| is_wanted(container, &filters, until));
+    let (mut removed, mut reclaimed, mut code) = (Vec::new(), 0, ExitCode::SUCCESS);
+    for container in &containers {
+        let written = engine.written(container);
+        match engine.remove(container, false) {
+            Ok(()) => {
+                removed.push(container.id());
+                reclaimed += written;
+            }
+            // Started or taken by somebody else meanwhile: that one is not for pruning any more.
+            Err(EngineError::Illegal { .. } | EngineError::Busy(_) | EngineError::NotFound(_)) => {}
+            Err(e) => {
+                eprintln!("moat: {e}");
+                code = ExitCode::FAILURE;
+            }
+        }
+    }
+    let mut output = io::stdout().lock();
+    if !removed.is_empty() {
+        writeln!(output, "Deleted Containers:")?;
+        removed.iter().try_for_each(|id| writeln!(output, "{id}"))?;
+        writeln!(output)?;
+    }
+    writeln!(output, "Total reclaimed space: {}", human::reclaimed(reclaimed))?;
+    Ok(code)
+}
+
+fn is_wanted(container: &Container, filters: &Filters, until: Option<Timestamp>) -> bool {
+    let labels = &container.config.labels;
+    !container.state.status.is_live()
+        && until.is_none_or(|until| container.config.created < until)
+        && filters.labels("label", labels)
+        && !filters.values("label!").iter().any(|unwanted| has_label(unwanted, labels))
+}
+
+/// Asks on the terminal, or whatever stdin is; no answer is a no.
+fn confirm() -> anyhow::Result<bool> {
+    let mut output = io::stdout().lock();
+    output.write_all(WARNING.as_bytes())?;
+    output.flush()?;
+    let mut answer = String::new();
+    io::stdin().read_line(&mut answer).context("cannot read the answer")?;
+    Ok(answer.trim().eq_ignore_ascii_case("y"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::testing::container;
+    use moat::engine::state::Status;
+
+    #[test]
+    fn filters_spare() {
+        let mut one = container();
+        let mut wanted = |texts: &[&str], until: Option<&str>| {
+            let texts: Vec<String> = texts.iter().map(|text| (*text).to_owned()).collect();
+            let until = until.map(|text| text.parse().unwrap());
+            let wanted = is_wanted(&one, &Filters::parse(&texts, &KEYS).unwrap(), until);
+            one.state.status = Status::Paused;
+            assert!(!is_wanted(&one, &Filters::default(), None));
+            one.state.status = Status::Created;
+            wanted
+        };
+        assert!(wanted(&[], None));
+        assert!(wanted(&["label=tier"], Some("2026-01-02T15:04:06Z")));
+        assert!(!wanted(&[], Some("2026-01-02T15:04:05Z")));
+        assert!(!wanted(&["label=tier=2"], None));
+        assert!(!wanted(&["label!=tier"], None));
+        assert!(wanted(&["label!=tier=2"], None));
+    }
+}

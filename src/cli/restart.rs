@@ -1,0 +1,36 @@
+//! `moat restart`.
+
+use std::process::ExitCode;
+
+use moat::engine::Engine;
+use moat::engine::state::Verb;
+use moat::root::Root;
+
+use super::each::each;
+use super::start;
+use super::stop::How;
+
+/// Stop containers and start them again
+#[derive(clap::Args)]
+#[command(after_help = "Examples:
+  moat restart web
+  moat restart -t 30 db")]
+pub struct Args {
+    #[command(flatten)]
+    how: How,
+    /// Names, ids, or the beginnings of ids
+    #[arg(required = true, value_name = "CONTAINER")]
+    containers: Vec<String>,
+}
+
+/// Restarts each container; one that does not run is started.
+pub fn run(args: &Args, root: Root) -> anyhow::Result<ExitCode> {
+    let engine = Engine::open(root)?;
+    Ok(each(&engine, &args.containers, |container| {
+        container.permit(Verb::Restart)?;
+        args.how.stop(&engine, container, true)?;
+        start::start(&engine, &engine.reload(container)?)?;
+        moat::engine::events::emit(engine.root(), container, "restart", &[]);
+        Ok(())
+    }))
+}

@@ -1,0 +1,62 @@
+//! `moat update`.
+
+use std::num::NonZeroU32;
+use std::process::ExitCode;
+
+use anyhow::bail;
+use moat::engine::restart::RestartPolicy;
+use moat::engine::state::Verb;
+use moat::engine::{Engine, ResourceUpdate};
+use moat::monitor::wire::ClientMessage;
+use moat::root::Root;
+
+use super::each::{Answered, ask, each};
+use super::parse;
+
+/// Change what containers may use
+#[derive(clap::Args)]
+#[command(after_help = "Examples:
+  moat update --cpus 0.5 web
+  moat update --memory 256m --restart always web
+
+Processor time and the number of processes change at once. A container that runs can be left with less
+memory, but not get more than it was started with: stop it, update it and start it again.")]
+pub struct Args {
+    /// Memory, such as 256m or 2g
+    #[arg(short, long, value_name = "SIZE", value_parser = parse::memory)]
+    memory: Option<u32>,
+    /// Processor time, such as 0.5 or 2
+    #[arg(long, value_name = "NUMBER", value_parser = parse::cpus)]
+    cpus: Option<NonZeroU32>,
+    /// How many processes it may have; -1 for no limit
+    #[arg(long, value_name = "NUMBER", value_parser = parse::pids_limit, allow_negative_numbers = true)]
+    pids_limit: Option<i64>,
+    /// When it starts again by itself: no, always, unless-stopped, on-failure[:N]
+    #[arg(long, value_name = "POLICY")]
+    restart: Option<RestartPolicy>,
+    /// Names, ids, or the beginnings of ids
+    #[arg(required = true, value_name = "CONTAINER")]
+    containers: Vec<String>,
+}
+
+/// Updates each container, whether it runs or not.
+pub fn run(args: &Args, root: Root) -> anyhow::Result<ExitCode> {
+    let update = ResourceUpdate {
+        memory_mib: args.memory,
+        milli_cpus: args.cpus,
+        pids_limit: args.pids_limit.map(|limit| u32::try_from(limit).unwrap_or(0)),
+        restart: args.restart,
+    };
+    if update == ResourceUpdate::default() {
+        bail!("nothing to update: give one or more of --memory, --cpus, --pids-limit and --restart");
+    }
+    let engine = Engine::open(root)?;
+    Ok(each(&engine, &args.containers, |container| {
+        if let Answered::Idle(container) =
+            ask(&engine, container, Verb::Update, &ClientMessage::Update { update })?
+        {
+            engine.update(&container, &update)?;
+        }
+        Ok(())
+    }))
+}

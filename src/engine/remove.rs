@@ -1,0 +1,58 @@
+//! Removing a container.
+
+use std::time::{Duration, Instant};
+
+use super::cgroup::Cgroup;
+use super::container::Container;
+use super::state::Verb;
+use super::{Engine, EngineError, events};
+use crate::record::Lock;
+
+/// How long a killed container's monitor may take to write its last record.
+const KILL_LIMIT: Duration = Duration::from_secs(30);
+
+impl Engine {
+    /// Removes a container; one that runs only with `force`, which kills it.
+    ///
+    /// # Errors
+    /// When it runs and `force` is not given, or something of it cannot be removed.
+    pub fn remove(&self, container: &Container, force: bool) -> Result<(), EngineError> {
+        if !force {
+            container.permit(Verb::Remove)?;
+        }
+        let lock = match Lock::attempt(&container.directory.lock()) {
+            // A monitor that ended meanwhile may have removed the container itself.
+            Err(e) if e.is_not_found() => return Ok(()),
+            Err(e) => return Err(e.into()),
+            Ok(Some(lock)) => lock,
+            Ok(None) if !force => {
+                self.reload(container)?.permit(Verb::Remove)?;
+                return Err(EngineError::Busy(container.config.name.clone()));
+            }
+            Ok(None) => match self.kill(container)? {
+                Some(lock) => lock,
+                None => return Ok(()),
+            },
+        };
+        container.remove(self.root(), &lock)?;
+        events::emit(self.root(), container, "destroy", &[]);
+        Ok(())
+    }
+
+    /// Kills a container's VM and waits until its monitor is done with it. No lock means that it is gone altogether.
+    fn kill(&self, container: &Container) -> Result<Option<Lock>, EngineError> {
+        let deadline = Instant::now() + KILL_LIMIT;
+        while Instant::now() < deadline {
+            Cgroup::of(container.id()).destroy()?;
+            if !container.directory.config().exists() {
+                return Ok(None);
+            }
+            match Lock::attempt(&container.directory.lock()) {
+                Err(e) if e.is_not_found() => return Ok(None),
+                Ok(None) => std::thread::sleep(Duration::from_millis(5)),
+                other => return Ok(other?),
+            }
+        }
+        Err(EngineError::Stuck(container.id().clone()))
+    }
+}

@@ -1,0 +1,466 @@
+//! The guest's agent as its monitor sees it: requests with their answers, and the connections that the guest dials.
+//! Everything that arrives here is hostile.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::os::unix::net::UnixStream as StdUnixStream;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use moat_protocol::frame::FrameError;
+use moat_protocol::{
+    ArchiveFailure, ArchiveTask, CONTROL_PORT, ContainerSpec, ExecSpec, ExitStatus, GuestMessage,
+    HostMessage, PathStat, ProcessId, ProcessInfo, RequestId, STREAM_PORT, StartFailure, Stats, Stream,
+    StreamHello, StreamToken, TerminalSize,
+};
+use tokio::net::UnixStream;
+use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::time::timeout;
+
+use super::link::{self, Receiver, Sender};
+use super::vm::{Dialed, Vm};
+use crate::engine::id::random_hex;
+
+/// How long a guest may take from the first instruction to its first message. Far more than a boot takes on any
+/// machine that can run one; it is there for guests that never come up.
+pub const BOOT_LIMIT: Duration = Duration::from_secs(120);
+
+/// How long the agent may take to answer, or to connect the streams of a request.
+pub const AGENT_LIMIT: Duration = Duration::from_secs(60);
+
+/// How long a connection from the guest may take to say what it is for.
+const HELLO_LIMIT: Duration = Duration::from_secs(10);
+
+/// How many connections may be saying it at the same time; the next ones are hung up on.
+const HELLOS: usize = 32;
+
+/// How long a VM whose connections are gone may take to be gone itself.
+const END_LIMIT: Duration = Duration::from_secs(5);
+
+/// The container's first process.
+pub const MAIN: ProcessId = ProcessId(0);
+
+/// Why a request came to nothing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RequestError {
+    /// 125, 126 or 127: Docker's exit code when a process was to be started.
+    pub code: u8,
+    /// What was asked and what was wrong.
+    pub message: String,
+}
+
+impl RequestError {
+    /// Something is wrong with the request or the guest rather than with a command.
+    pub fn setup(message: impl ToString) -> Self {
+        Self { code: super::CANNOT_RUN, message: message.to_string() }
+    }
+
+    fn lost() -> Self {
+        Self::setup("the guest went away")
+    }
+}
+
+/// How a process ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Exit {
+    /// Docker's exit code: the process's own, or 128 and the signal.
+    pub code: u8,
+    /// Whether the guest ran out of memory.
+    pub oom_killed: bool,
+}
+
+/// A process that runs.
+pub struct Running {
+    /// Its name.
+    pub process: ProcessId,
+    /// What it writes.
+    pub output: Option<StdUnixStream>,
+    /// What it reads.
+    pub stdin: Option<StdUnixStream>,
+    /// Told when it has ended; an error means that the guest was lost before.
+    pub exit: oneshot::Receiver<Exit>,
+}
+
+/// An archive task that is under way.
+pub struct Archiving {
+    /// Its stream; a stat has none.
+    pub stream: Option<StdUnixStream>,
+    /// Told when it is done.
+    pub done: oneshot::Receiver<ArchiveResult>,
+}
+
+/// What an archive task has come to first.
+enum Connected {
+    Stream(Option<StdUnixStream>),
+    Result(ArchiveResult),
+}
+
+/// What came of an archive task.
+pub type ArchiveResult = Result<Option<PathStat>, (ArchiveFailure, String)>;
+
+/// The agent of a guest that is up.
+pub struct Agent {
+    control: tokio::sync::Mutex<Sender<HostMessage>>,
+    incoming: RefCell<Option<Receiver<GuestMessage>>>,
+    expected: RefCell<Expected>,
+    last_id: Cell<u32>,
+}
+
+/// The streams of one request that have not been dialed yet, and who gets them.
+struct ExpectedStreams {
+    wanted: Vec<Stream>,
+    receiver: mpsc::UnboundedSender<(Stream, StdUnixStream)>,
+}
+
+/// What the agent owes.
+#[derive(Default)]
+struct Expected {
+    /// By the token that the connections will present.
+    streams: HashMap<String, ExpectedStreams>,
+    starts: HashMap<ProcessId, oneshot::Sender<Result<(), RequestError>>>,
+    exits: HashMap<ProcessId, oneshot::Sender<Exit>>,
+    archives: HashMap<RequestId, oneshot::Sender<ArchiveResult>>,
+    stats: HashMap<RequestId, oneshot::Sender<Stats>>,
+    processes: HashMap<RequestId, oneshot::Sender<Vec<ProcessInfo>>>,
+}
+
+impl Agent {
+    /// Waits for the agent's control connection and its greeting.
+    ///
+    /// # Errors
+    /// When the guest does not come up.
+    pub async fn greet(vm: &Vm) -> Result<Self, RequestError> {
+        let booted = timeout(BOOT_LIMIT, vm.during(Self::first_message(vm))).await;
+        booted
+            .map_err(|_| {
+                RequestError::setup(format!("the guest did not boot within {} s", BOOT_LIMIT.as_secs()))
+            })?
+            .map_err(RequestError::setup)?
+    }
+
+    async fn first_message(vm: &Vm) -> Result<Self, RequestError> {
+        let dialed = vm.dialed().await.map_err(RequestError::setup)?;
+        if dialed.port != CONTROL_PORT {
+            return Err(RequestError::setup(format!("the guest dialed port {} first", dialed.port)));
+        }
+        let (mut incoming, control) = link::split(dialed.stream);
+        match incoming.receive().await {
+            Ok(GuestMessage::Hello) => Ok(Self {
+                control: tokio::sync::Mutex::new(control),
+                incoming: RefCell::new(Some(incoming)),
+                expected: RefCell::default(),
+                last_id: Cell::new(MAIN.0),
+            }),
+            Ok(GuestMessage::BootFailed { phase, message }) => {
+                Err(RequestError::setup(format!("the guest could not boot ({phase:?}): {message}")))
+            }
+            Ok(other) => Err(RequestError::setup(format!("the guest's agent broke the protocol: {other:?}"))),
+            Err(e) => Err(RequestError::setup(lost(vm, &e).await)),
+        }
+    }
+
+    /// Carries what the guest sends to whoever waits for it, until the guest is lost; tells why.
+    pub async fn serve(self: Rc<Self>, vm: &Vm) -> String {
+        let Some(mut incoming) = self.incoming.borrow_mut().take() else { return String::new() };
+        let hellos = Arc::new(Semaphore::new(HELLOS));
+        let why = loop {
+            tokio::select! {
+                message = incoming.receive() => match message {
+                    Ok(message) => if let Err(why) = self.take(message) { break why },
+                    Err(e) => break lost(vm, &e).await,
+                },
+                dialed = vm.dialed() => if let Ok(dialed) = dialed {
+                    self.admit(dialed, &hellos);
+                },
+            }
+        };
+        // Whoever still waits learns that nothing comes any more.
+        *self.expected.borrow_mut() = Expected::default();
+        why
+    }
+
+    /// Takes a message of the agent.
+    fn take(&self, message: GuestMessage) -> Result<(), String> {
+        let mut expected = self.expected.borrow_mut();
+        let unexpected = || "the guest's agent broke the protocol: it answered what nobody asked".to_owned();
+        // Whoever asked may have gone away since, which is nothing to the guest.
+        match message {
+            GuestMessage::Started { process } => {
+                let _ = expected.starts.remove(&process).ok_or_else(unexpected)?.send(Ok(()));
+            }
+            GuestMessage::StartFailed { process, failure, message } => {
+                let error = RequestError { code: failure_code(failure), message };
+                let _ = expected.starts.remove(&process).ok_or_else(unexpected)?.send(Err(error));
+                expected.exits.remove(&process);
+            }
+            GuestMessage::Exited { process, status, oom_killed } => {
+                let exit = Exit { code: exit_code(status), oom_killed };
+                if expected.starts.contains_key(&process) {
+                    return Err(unexpected());
+                }
+                let _ = expected.exits.remove(&process).ok_or_else(unexpected)?.send(exit);
+            }
+            GuestMessage::ArchiveDone { request, stat } => {
+                let _ = expected.archives.remove(&request).ok_or_else(unexpected)?.send(Ok(stat));
+            }
+            GuestMessage::ArchiveFailed { request, failure, message } => {
+                let _ =
+                    expected.archives.remove(&request).ok_or_else(unexpected)?.send(Err((failure, message)));
+            }
+            GuestMessage::Stats { request, stats } => {
+                let _ = expected.stats.remove(&request).ok_or_else(unexpected)?.send(stats);
+            }
+            GuestMessage::Processes { request, processes } => {
+                let _ = expected.processes.remove(&request).ok_or_else(unexpected)?.send(processes);
+            }
+            GuestMessage::Hello | GuestMessage::BootFailed { .. } => {
+                return Err("the guest's agent broke the protocol: it greeted twice".to_owned());
+            }
+        }
+        Ok(())
+    }
+
+    /// Lets a connection from the guest say what it is for. One that nobody waits for is hung up on.
+    fn admit(self: &Rc<Self>, dialed: Dialed, hellos: &Arc<Semaphore>) {
+        let Ok(permit) = Arc::clone(hellos).try_acquire_owned() else { return };
+        if dialed.port != STREAM_PORT || self.expected.borrow().streams.is_empty() {
+            return;
+        }
+        let agent = Rc::clone(self);
+        tokio::task::spawn_local(async move {
+            let _permit = permit;
+            let mut connection = dialed.stream;
+            let hello = timeout(HELLO_LIMIT, link::read::<StreamHello>(&mut connection)).await;
+            if let Ok(Ok(hello)) = hello {
+                agent.hand_over(&hello, connection);
+            }
+        });
+    }
+
+    fn hand_over(&self, hello: &StreamHello, connection: UnixStream) {
+        let mut expected = self.expected.borrow_mut();
+        let Some(streams) = expected.streams.get_mut(&hello.token.0) else { return };
+        let Some(at) = streams.wanted.iter().position(|stream| *stream == hello.stream) else { return };
+        streams.wanted.swap_remove(at);
+        // Whoever gets it may be another process, which waits in its own way.
+        let blocking = connection.into_std().and_then(|connection| {
+            connection.set_nonblocking(false)?;
+            Ok(connection)
+        });
+        if let Ok(connection) = blocking {
+            let _ = streams.receiver.send((hello.stream, connection));
+        }
+    }
+
+    /// Starts the container. Sent once.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub async fn start(&self, spec: ContainerSpec) -> Result<Running, RequestError> {
+        let wanted = wanted(spec.open_stdin, true);
+        let message = |process, token| HostMessage::Start { process, token, spec: Box::new(spec) };
+        self.run(MAIN, wanted, message).await
+    }
+
+    /// Starts one more process.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub async fn exec(&self, spec: ExecSpec) -> Result<Running, RequestError> {
+        let wanted = wanted(spec.open_stdin, spec.open_output);
+        let process = ProcessId(self.next_id());
+        self.run(process, wanted, |process, token| HostMessage::Exec { process, token, spec: Box::new(spec) })
+            .await
+    }
+
+    async fn run(
+        &self,
+        process: ProcessId,
+        wanted: Vec<Stream>,
+        message: impl FnOnce(ProcessId, StreamToken) -> HostMessage,
+    ) -> Result<Running, RequestError> {
+        let (started, start) = oneshot::channel();
+        let (exited, exit) = oneshot::channel();
+        {
+            let mut expected = self.expected.borrow_mut();
+            expected.starts.insert(process, started);
+            expected.exits.insert(process, exited);
+        }
+        let (token, streams) = self.expect_streams(wanted.clone())?;
+        let result = async {
+            self.send(&message(process, token.clone())).await?;
+            let began = async {
+                // A start that failed has no streams to wait for.
+                start.await.map_err(|_| RequestError::lost())??;
+                collect(streams, wanted.len()).await
+            };
+            timeout(AGENT_LIMIT, began)
+                .await
+                .map_err(|_| RequestError::setup("the guest did not start the process in time"))?
+        };
+        let streams = result.await;
+        let mut expected = self.expected.borrow_mut();
+        expected.streams.remove(&token.0);
+        expected.starts.remove(&process);
+        let mut streams = streams.inspect_err(|_| {
+            expected.exits.remove(&process);
+        })?;
+        Ok(Running {
+            process,
+            output: streams.remove(&Stream::Output),
+            stdin: streams.remove(&Stream::Stdin),
+            exit,
+        })
+    }
+
+    /// Begins an archive task.
+    ///
+    /// # Errors
+    /// When the guest cannot be asked or does not connect the stream; a task that fails is told by its result.
+    pub async fn archive(&self, task: ArchiveTask) -> Result<Archiving, RequestError> {
+        let request = RequestId(self.next_id());
+        let (sender, mut done) = oneshot::channel();
+        self.expected.borrow_mut().archives.insert(request, sender);
+        let wanted = match task {
+            ArchiveTask::Stat { .. } => Vec::new(),
+            _ => vec![Stream::Archive],
+        };
+        let (token, streams) = self.expect_streams(wanted.clone())?;
+        self.send(&HostMessage::Archive { request, token: token.clone(), task }).await?;
+        let connected = async {
+            tokio::select! {
+                biased;
+                streams = collect(streams, wanted.len()) => Ok(Connected::Stream(streams?.remove(&Stream::Archive))),
+                // It failed before it had anything to send.
+                result = &mut done => result.map(Connected::Result).map_err(|_| RequestError::lost()),
+            }
+        };
+        let connected = timeout(AGENT_LIMIT, connected).await;
+        self.expected.borrow_mut().streams.remove(&token.0);
+        match connected.map_err(|_| RequestError::setup("the guest did not answer in time"))?? {
+            Connected::Stream(stream) => Ok(Archiving { stream, done }),
+            Connected::Result(result) => {
+                let (sender, done) = oneshot::channel();
+                let _ = sender.send(result);
+                Ok(Archiving { stream: None, done })
+            }
+        }
+    }
+
+    /// What the container uses.
+    ///
+    /// # Errors
+    /// When the guest does not answer.
+    pub async fn stats(&self) -> Result<Stats, RequestError> {
+        let request = RequestId(self.next_id());
+        let (sender, answer) = oneshot::channel();
+        self.expected.borrow_mut().stats.insert(request, sender);
+        self.ask(&HostMessage::Stats { request }, answer).await
+    }
+
+    /// The container's processes.
+    ///
+    /// # Errors
+    /// When the guest does not answer.
+    pub async fn processes(&self) -> Result<Vec<ProcessInfo>, RequestError> {
+        let request = RequestId(self.next_id());
+        let (sender, answer) = oneshot::channel();
+        self.expected.borrow_mut().processes.insert(request, sender);
+        self.ask(&HostMessage::Processes { request }, answer).await
+    }
+
+    async fn ask<T>(&self, message: &HostMessage, answer: oneshot::Receiver<T>) -> Result<T, RequestError> {
+        self.send(message).await?;
+        timeout(AGENT_LIMIT, answer)
+            .await
+            .map_err(|_| RequestError::setup("the guest did not answer in time"))?
+            .map_err(|_| RequestError::lost())
+    }
+
+    /// Sends a signal to a process.
+    ///
+    /// # Errors
+    /// When the guest is lost.
+    pub async fn signal(&self, process: ProcessId, signal: i32) -> Result<(), RequestError> {
+        self.send(&HostMessage::Signal { process, signal }).await
+    }
+
+    /// Sets the size of a process's terminal.
+    ///
+    /// # Errors
+    /// When the guest is lost.
+    pub async fn resize(&self, process: ProcessId, size: TerminalSize) -> Result<(), RequestError> {
+        self.send(&HostMessage::Resize { process, size }).await
+    }
+
+    /// Sends something that has no answer.
+    ///
+    /// # Errors
+    /// When the guest is lost.
+    pub async fn send(&self, message: &HostMessage) -> Result<(), RequestError> {
+        let sent = self.control.lock().await.send(message).await;
+        sent.map_err(|e| RequestError::setup(format!("lost the guest's agent: {e}")))
+    }
+
+    fn next_id(&self) -> u32 {
+        self.last_id.set(self.last_id.get().wrapping_add(1).max(1));
+        self.last_id.get()
+    }
+
+    fn expect_streams(
+        &self,
+        wanted: Vec<Stream>,
+    ) -> Result<(StreamToken, mpsc::UnboundedReceiver<(Stream, StdUnixStream)>), RequestError> {
+        let token = StreamToken(random_hex(16).map_err(RequestError::setup)?);
+        // At most as many as are wanted are ever sent.
+        let (receiver, arriving) = mpsc::unbounded_channel();
+        if !wanted.is_empty() {
+            let streams = ExpectedStreams { wanted, receiver };
+            self.expected.borrow_mut().streams.insert(token.0.clone(), streams);
+        }
+        Ok((token, arriving))
+    }
+}
+
+fn wanted(stdin: bool, output: bool) -> Vec<Stream> {
+    [(stdin, Stream::Stdin), (output, Stream::Output)]
+        .into_iter()
+        .filter_map(|(wanted, stream)| wanted.then_some(stream))
+        .collect()
+}
+
+async fn collect(
+    mut arriving: mpsc::UnboundedReceiver<(Stream, StdUnixStream)>,
+    count: usize,
+) -> Result<HashMap<Stream, StdUnixStream>, RequestError> {
+    let mut streams = HashMap::new();
+    while streams.len() < count {
+        let (stream, connection) = arriving.recv().await.ok_or_else(RequestError::lost)?;
+        streams.insert(stream, connection);
+    }
+    Ok(streams)
+}
+
+/// Why the agent cannot be heard any more. When the VM is what ended, its own words say more.
+async fn lost(vm: &Vm, error: &FrameError) -> String {
+    match timeout(END_LIMIT, vm.ended()).await {
+        Ok(why) => why.to_string(),
+        Err(_) => format!("lost the guest's agent: {error}"),
+    }
+}
+
+fn exit_code(status: ExitStatus) -> u8 {
+    match status {
+        ExitStatus::Code(code) => code,
+        ExitStatus::Signal(signal) => signal.saturating_add(128),
+    }
+}
+
+fn failure_code(failure: StartFailure) -> u8 {
+    match failure {
+        StartFailure::NotFound => 127,
+        StartFailure::NotExecutable => 126,
+        StartFailure::Setup => super::CANNOT_RUN,
+    }
+}

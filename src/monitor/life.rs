@@ -1,0 +1,263 @@
+//! A container's life: boot, start, wait, restart, record.
+
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+
+use super::agent::RequestError;
+use super::run::{Ends, Run};
+use super::vm::{Vm, VmError};
+use super::wire::MonitorMessage;
+use super::{CANNOT_RUN, Monitor, Phase, health, memory, spec};
+use crate::engine::cgroup::Cgroup;
+use crate::engine::health::Health;
+use crate::engine::log::Writer;
+use crate::engine::restart::BackOff;
+use crate::engine::state::{LOST_EXIT_CODE, State, Status};
+use crate::engine::{EngineError, Purpose};
+use crate::halt;
+use crate::record::Lock;
+
+/// How a run ended.
+enum Outcome {
+    /// The process ran.
+    Exited { code: u8, oom_killed: bool, error: Option<String> },
+    /// The process never ran.
+    Failed { code: u8, message: String },
+}
+
+impl From<RequestError> for Outcome {
+    fn from(error: RequestError) -> Self {
+        Self::Failed { code: error.code, message: error.message }
+    }
+}
+
+impl Monitor {
+    /// Runs the container until it is not to be started again; tells what its clients are to hear.
+    pub(super) async fn live(self: &Rc<Self>, lock: &Lock) -> Result<MonitorMessage, EngineError> {
+        let mut waits = BackOff::default();
+        loop {
+            let began = Instant::now();
+            let outcome = self.once().await;
+            let again = self.is_to_restart(&outcome);
+            let (state, message) = conclude(&self.container.borrow().state, outcome);
+            if state.finished.is_some() {
+                self.tell_end(&state);
+            }
+            if !again || !self.rest(state.clone(), &message, waits.after(began.elapsed())).await? {
+                self.record_end(state, lock)?;
+                halt::point("monitor.end-recorded");
+                return Ok(message);
+            }
+        }
+    }
+
+    /// Boots, starts, waits.
+    async fn once(self: &Rc<Self>) -> Outcome {
+        let vm = match self.boot() {
+            Ok(vm) => Rc::new(vm),
+            Err(e) => return Outcome::Failed { code: CANNOT_RUN, message: e.to_string() },
+        };
+        halt::point("monitor.vm-launched");
+        let (run, mut ends) = match Run::begin(Rc::clone(&vm)).await {
+            Ok(begun) => begun,
+            Err(e) => {
+                vm.kill();
+                return e.into();
+            }
+        };
+        halt::point("monitor.guest-up");
+        if let Err(e) = self.start(&run, &mut ends).await {
+            run.finish(ends).await;
+            return e.into();
+        }
+        self.phase.send_replace(Phase::Up(Rc::clone(&run)));
+        halt::point("monitor.process-started");
+        self.emit("start", &[]);
+        memory::release();
+        let check = self.container.borrow().config.health.clone();
+        let checks = check
+            .map(|check| tokio::task::spawn_local(health::watch(Rc::clone(self), Rc::clone(&run), check)));
+        let exit = run.until_exit(&mut ends).await;
+        if let Some(checks) = checks {
+            checks.abort();
+        }
+        halt::point("monitor.process-ended");
+        let outcome = match exit {
+            Ok(exit) => {
+                // A disk that is about to be deleted needs no goodbye.
+                if !self.is_to_remove() {
+                    run.shut_down().await;
+                }
+                Outcome::Exited { code: exit.code, oom_killed: exit.oom_killed, error: None }
+            }
+            Err(why) => Outcome::Exited { code: LOST_EXIT_CODE, oom_killed: false, error: Some(why) },
+        };
+        run.finish(ends).await;
+        halt::point("monitor.vm-gone");
+        outcome
+    }
+
+    fn boot(&self) -> Result<Vm, VmError> {
+        let container = self.container.borrow();
+        let store = self.engine.store();
+        let image = store.resolve(&container.config.image_id).map_err(EngineError::from)?;
+        let disk = store.disk(&image).map_err(EngineError::from)?;
+        Vm::start(&container, disk, self.debug_console)
+    }
+
+    async fn start(&self, run: &Run, ends: &mut Ends) -> Result<(), RequestError> {
+        let (spec, log, terminal) = {
+            let container = self.container.borrow();
+            let config = &container.config;
+            let log = Writer::open(&container.directory, config.log)
+                .map_err(|e| RequestError::setup(format!("cannot open the container's log: {e}")))?;
+            let spec = spec::container_spec(config, self.size.get()).map_err(RequestError::setup)?;
+            (spec, log, config.process.terminal)
+        };
+        let running = run.agent.start(spec).await?;
+        run.carry(ends, running, &self.hub, terminal, log).map_err(RequestError::setup)?;
+        self.change(|state| {
+            state.status = Status::Running;
+            state.started = Some(Timestamp::now());
+        })
+        .map_err(RequestError::setup)?;
+        let has_check = self.container.borrow().config.health.is_some();
+        self.change(|state| state.health = has_check.then(Health::starting)).map_err(RequestError::setup)
+    }
+
+    /// Whether the policy wants it to start again.
+    fn is_to_restart(&self, outcome: &Outcome) -> bool {
+        let container = self.container.borrow();
+        match outcome {
+            Outcome::Exited { code, .. } => {
+                !self.stop.get() && container.config.restart.restarts_after(*code, container.state.restarts)
+            }
+            Outcome::Failed { .. } => false,
+        }
+    }
+
+    fn is_to_remove(&self) -> bool {
+        self.container.borrow().config.auto_remove && !self.keep.get()
+    }
+
+    /// Waits for the next start. False when somebody stopped the container meanwhile.
+    async fn rest(
+        &self,
+        state: State,
+        message: &MonitorMessage,
+        wait: Duration,
+    ) -> Result<bool, EngineError> {
+        let restarts = state.restarts + 1;
+        Cgroup::of(self.container.borrow().id()).destroy()?;
+        self.change(|current| *current = State { status: Status::Restarting, ..state })?;
+        *self.last_end.borrow_mut() = message.clone();
+        self.phase.send_replace(Phase::Resting);
+        let stopped = self.stopped.notified();
+        if !self.stop.get() {
+            tokio::select! {
+                () = tokio::time::sleep(wait) => {}
+                () = stopped => {}
+            }
+        }
+        if self.stop.get() {
+            return Ok(false);
+        }
+        self.change(|state| {
+            state.status = Status::Running;
+            state.restarts = restarts;
+        })?;
+        self.phase.send_replace(Phase::Starting);
+        Ok(true)
+    }
+
+    /// Records how it ended and removes what it left on the host.
+    fn record_end(&self, mut state: State, lock: &Lock) -> Result<(), EngineError> {
+        state.stopped_by_user = self.by_user.get();
+        if self.is_to_remove() {
+            self.container.borrow().remove(self.engine.root(), lock)?;
+            self.emit("destroy", &[]);
+            return Ok(());
+        }
+        Cgroup::of(self.container.borrow().id()).destroy()?;
+        self.change(|current| *current = state)
+    }
+
+    fn tell_end(&self, state: &State) {
+        if state.oom_killed {
+            self.emit("oom", &[]);
+        }
+        self.emit("die", &[("exitCode", state.exit_code.to_string())]);
+    }
+
+    /// The first client went away before it said what it wants.
+    pub(super) fn abandon(
+        &self,
+        purpose: Purpose,
+        lock: &Lock,
+        why: &str,
+    ) -> Result<MonitorMessage, EngineError> {
+        let message = format!("the client went away: {why}");
+        let (state, message) =
+            conclude(&self.container.borrow().state, Outcome::Failed { code: CANNOT_RUN, message });
+        if purpose == Purpose::Run {
+            self.record_end(state, lock)?;
+        }
+        Ok(message)
+    }
+
+    /// Boots the VM without the container's process and serves clients until the last one has gone.
+    pub(super) async fn look(self: &Rc<Self>) -> MonitorMessage {
+        let failed = |code, message| MonitorMessage::Failed { code, message };
+        let vm = match self.boot() {
+            Ok(vm) => Rc::new(vm),
+            Err(e) => return failed(CANNOT_RUN, e.to_string()),
+        };
+        let end = match Run::begin(Rc::clone(&vm)).await {
+            Ok((run, mut ends)) => {
+                self.phase.send_replace(Phase::Up(Rc::clone(&run)));
+                let mut clients = self.clients.subscribe();
+                let end = tokio::select! {
+                    _ = clients.wait_for(|&count| count == 0) => {
+                        run.shut_down().await;
+                        MonitorMessage::Done
+                    }
+                    why = run.until_lost(&mut ends) => failed(CANNOT_RUN, why),
+                };
+                vm.kill();
+                end
+            }
+            Err(e) => {
+                vm.kill();
+                failed(e.code, e.message)
+            }
+        };
+        if let Err(e) = Cgroup::of(self.container.borrow().id()).destroy() {
+            tracing::warn!("{e}");
+        }
+        end
+    }
+}
+
+fn conclude(before: &State, outcome: Outcome) -> (State, MonitorMessage) {
+    match outcome {
+        Outcome::Exited { code, oom_killed, error } => {
+            let state = State {
+                status: Status::Exited,
+                finished: Some(Timestamp::now()),
+                exit_code: code,
+                oom_killed,
+                error: error.clone(),
+                ..before.clone()
+            };
+            (state, MonitorMessage::Exited { code, error })
+        }
+        // As with Docker, a container whose process never ran stays "created", with the code and the error.
+        Outcome::Failed { code, message } => {
+            let status = if before.finished.is_some() { Status::Exited } else { Status::Created };
+            let state = State { status, exit_code: code, error: Some(message.clone()), ..before.clone() };
+            (state, MonitorMessage::Failed { code, message })
+        }
+    }
+}

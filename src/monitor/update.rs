@@ -1,0 +1,51 @@
+//! Changing what a container may use while it runs.
+
+use moat_protocol::HostMessage;
+
+use super::wire::MonitorMessage;
+use super::{Monitor, Phase};
+use crate::engine::ResourceUpdate;
+use crate::engine::cgroup::Cgroup;
+
+impl Monitor {
+    /// Processor time and processes change at once. Memory changes as far as the balloon can take it: a VM cannot grow
+    /// beyond what it was started with.
+    pub(super) async fn update(&self, update: ResourceUpdate) -> Result<MonitorMessage, String> {
+        let run = match &*self.phase.borrow() {
+            Phase::Up(run) => Some(run.clone()),
+            _ => None,
+        };
+        let before = self.container.borrow().config.resources;
+        let after = update.apply(before);
+        if let Some(run) = &run {
+            let booted = run.vm().resources();
+            if after.memory_mib > booted.memory_mib {
+                return Err(format!(
+                    "the virtual machine was started with {} MiB and cannot grow beyond that while it runs: stop the container, update it and start it again",
+                    booted.memory_mib
+                ));
+            }
+            if after.vcpus() > booted.vcpus() {
+                return Err(format!(
+                    "the virtual machine was started with {} processors and cannot get more while it runs: stop the container, update it and start it again",
+                    booted.vcpus()
+                ));
+            }
+            let mut limits = after;
+            // The guest still owns what the balloon has not taken yet.
+            limits.memory_mib = booted.memory_mib;
+            let cgroup = Cgroup::of(self.container.borrow().id());
+            cgroup.update(&limits, booted.vcpus()).map_err(|e| e.to_string())?;
+            if after.memory_mib != before.memory_mib {
+                run.vm().set_memory(after.memory_mib).await.map_err(|e| e.to_string())?;
+            }
+            if after.pids_limit != before.pids_limit {
+                let limit = after.pids_limit.map(Into::into);
+                run.agent.send(&HostMessage::LimitProcesses { limit }).await.map_err(|e| e.message)?;
+            }
+        }
+        let mut container = self.container.borrow_mut();
+        self.engine.update_held(&mut container, &update).map_err(|e| e.to_string())?;
+        Ok(MonitorMessage::Done)
+    }
+}

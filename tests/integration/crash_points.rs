@@ -1,0 +1,150 @@
+//! `kill -9` of the command, the monitor, the VM and of all three, at every named place of a container's life.
+
+use std::process::{Child, Stdio};
+
+use moat::halt::POINTS;
+
+use crate::support::{Moat, eventually, kill_9, names_in, processes_of, vm_processes};
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Victim {
+    Command,
+    Monitor,
+    Vm,
+    All,
+}
+
+const VICTIMS: [Victim; 4] = [Victim::Command, Victim::Monitor, Victim::Vm, Victim::All];
+
+fn is_stopped(pid: i32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit(')').next().and_then(|rest| rest.split_whitespace().next().map(|s| s == "T")).unwrap_or(false)
+}
+
+fn resume(pid: i32) {
+    let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGCONT);
+}
+
+fn words(pid: i32) -> Vec<String> {
+    let command = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    command.split(|&b| b == 0).map(|word| String::from_utf8_lossy(word).into_owned()).collect()
+}
+
+fn monitors(moat: &Moat) -> Vec<i32> {
+    processes_of(moat.root()).into_iter().filter(|pid| words(*pid).iter().any(|w| w == "monitor")).collect()
+}
+
+fn vms(moat: &Moat) -> Vec<i32> {
+    names_in(&moat.root().join("containers")).iter().flat_map(|id| vm_processes(id)).collect()
+}
+
+/// Starts a command that stands still at `point` and waits until somebody does; false when it ended before.
+fn halt(moat: &Moat, point: &str, args: &[&str]) -> (Child, bool) {
+    let mut command = moat.command(args);
+    command.env("MOAT_HALT_AT", point).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    let mut child = command.spawn().expect("moat starts");
+    let mut reached = false;
+    eventually(&format!("{point} of {args:?}"), || {
+        reached = is_stopped(child.id().cast_signed()) || monitors(moat).into_iter().any(is_stopped);
+        reached || child.try_wait().expect("a child").is_some()
+    });
+    (child, reached)
+}
+
+/// Kills the victims and lets the others go on.
+fn strike(moat: &Moat, victim: Victim, child: &mut Child) {
+    let (monitors, vms) = (monitors(moat), vms(moat));
+    if matches!(victim, Victim::Command | Victim::All) {
+        kill_9(child.id().cast_signed());
+    }
+    if matches!(victim, Victim::Monitor | Victim::All) {
+        monitors.iter().copied().for_each(kill_9);
+    }
+    if matches!(victim, Victim::Vm | Victim::All) {
+        vms.iter().copied().for_each(kill_9);
+    }
+    monitors.into_iter().chain([child.id().cast_signed()]).for_each(resume);
+}
+
+/// What every crash must leave: a truthful list, and a container that can be removed without a trace.
+fn check(moat: &Moat, context: &str) {
+    let table = moat.run(["ps", "-a", "--no-trunc", "--format", "{{.ID}} {{.State}}"]).ok();
+    for line in table.lines() {
+        let (id, state) = line.split_once(' ').expect("an id and a state");
+        if matches!(state, "running" | "paused" | "restarting") {
+            assert!(!monitors(moat).is_empty(), "{context}: nobody runs it: {table}");
+        } else {
+            assert_eq!(vm_processes(id), Vec::<i32>::new(), "{context}: it still runs: {table}");
+        }
+    }
+    let ids = moat.containers();
+    let cgroups = || names_in(std::path::Path::new("/sys/fs/cgroup/moat"));
+    if !ids.is_empty() {
+        moat.run(["rm", "-f"].into_iter().chain(ids.iter().map(String::as_str))).ok();
+    }
+    eventually("everything to be gone", || {
+        moat.containers().is_empty() && processes_of(moat.root()).is_empty()
+    });
+    for place in ["containers", "names"] {
+        assert_eq!(names_in(&moat.root().join(place)), Vec::<String>::new(), "{context}: {place}");
+    }
+    let left: Vec<_> = cgroups().into_iter().filter(|name| ids.contains(name)).collect();
+    assert_eq!(left, Vec::<String>::new(), "{context}: cgroups");
+}
+
+#[test]
+fn at_every_point_of_a_life() {
+    let moat = Moat::with(&["busybox"]);
+    let mut rounds = 0;
+    for point in POINTS {
+        for victim in VICTIMS {
+            // A container that exists before for what starts or removes one, a new one for everything else.
+            let args: &[&str] = match point {
+                "start.recorded" => {
+                    moat.run(["create", "--name", "box", "localhost/busybox", "true"]).ok();
+                    &["start", "-a", "box"]
+                }
+                point if point.starts_with("remove.") => {
+                    moat.run(["create", "--name", "box", "localhost/busybox", "true"]).ok();
+                    &["rm", "box"]
+                }
+                _ => &["run", "--name", "box", "localhost/busybox", "true"],
+            };
+            let (mut child, reached) = halt(&moat, point, args);
+            assert!(reached, "{point} was never reached by {args:?}");
+            strike(&moat, victim, &mut child);
+            child.wait().expect("reaped");
+            check(&moat, &format!("{victim:?} killed at {point}"));
+            rounds += 1;
+        }
+    }
+    // `--rm`, and a stop from another command.
+    for point in ["monitor.process-started", "monitor.process-ended", "monitor.vm-gone", "remove.config-gone"]
+    {
+        for victim in VICTIMS {
+            let args = ["run", "--rm", "localhost/busybox", "true"];
+            let (mut child, reached) = halt(&moat, point, &args);
+            assert!(reached, "{point} was never reached by {args:?}");
+            strike(&moat, victim, &mut child);
+            child.wait().expect("reaped");
+            check(&moat, &format!("{victim:?} killed at {point} with --rm"));
+            rounds += 1;
+        }
+    }
+    for point in ["monitor.process-ended", "monitor.vm-gone", "monitor.end-recorded"] {
+        for victim in VICTIMS {
+            // The monitor inherits the place where it is to halt from the command that starts it.
+            let mut run =
+                moat.command(["run", "-d", "--name", "box", "localhost/busybox", "sleep", "100000"]);
+            run.env("MOAT_HALT_AT", point).stdout(Stdio::null()).status().expect("it starts");
+            let (mut child, reached) = halt(&moat, "none", &["stop", "-t", "0", "box"]);
+            assert!(reached, "{point} was never reached by a stop");
+            strike(&moat, victim, &mut child);
+            child.wait().expect("reaped");
+            check(&moat, &format!("{victim:?} killed at {point} of a stop"));
+            rounds += 1;
+        }
+    }
+    assert!(rounds >= 100, "{rounds} rounds");
+    moat.run(["run", "--rm", "localhost/busybox", "true"]).ok();
+}

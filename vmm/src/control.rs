@@ -1,0 +1,58 @@
+//! What the launcher can ask of a VM that runs: one JSON [`Command`] per packet on [`crate::config::VmConfig::control`],
+//! each answered by one packet with an [`Answer`], in order. Unknown commands and fields are refused.
+//!
+//! ```
+//! use moat_vmm::control::{Answer, Command, MAX_PACKET};
+//! let packet = serde_json::to_vec(&Command::Balloon { target_mib: 64 })?;
+//! assert_eq!(packet, br#"{"balloon":{"target_mib":64}}"#);
+//! let answer: Answer =
+//!     serde_json::from_slice(br#"{"memory":{"total_mib":128,"target_mib":64,"actual_mib":128}}"#)?;
+//! assert!(matches!(answer, Answer::Memory { actual_mib: 128, .. }));
+//! # assert!(packet.len() <= MAX_PACKET);
+//! # Ok::<(), serde_json::Error>(())
+//! ```
+//! Closing the socket ends nothing but this conversation, and so does leaving answers unread until they pile up.
+
+use serde::{Deserialize, Serialize};
+
+mod server;
+
+pub(crate) use server::{Balloon, Server};
+
+/// The most a command or an answer can have, in bytes: the size of the buffer to receive it into.
+pub const MAX_PACKET: usize = 1024;
+
+/// A command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Command {
+    /// Sets how much memory the guest is to be left with. The balloon takes the rest away from it, or gives back what it
+    /// took before. Answered at once, with [`Answer::Memory`]; the guest gets there in its own time, if at all: it takes
+    /// memory back before it kills a process, and a hostile one keeps all it has. The cgroup is what limits it.
+    Balloon {
+        /// In MiB, from [`crate::config::MIN_MEMORY_MIB`] to all that the VM has.
+        target_mib: u32,
+    },
+    /// Asks how much memory the guest has. Answered with [`Answer::Memory`].
+    Memory {},
+}
+
+/// The answer to a command.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Answer {
+    /// The guest's memory.
+    Memory {
+        /// What the VM was made with.
+        total_mib: u32,
+        /// What the guest was last told to be left with; at first all.
+        target_mib: u32,
+        /// What the guest says it is left with now. Nobody checks that.
+        actual_mib: u32,
+    },
+    /// The command cannot be carried out; nothing has happened.
+    Refused {
+        /// What was asked and what was wrong.
+        message: String,
+    },
+}
