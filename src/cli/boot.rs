@@ -26,7 +26,7 @@ pub fn run(_: &Args, root: Root) -> anyhow::Result<ExitCode> {
             continue;
         }
         match start::start(&engine, &container) {
-            Ok(()) => println!("{}", container.config.name),
+            Ok(()) => say!("{}", container.config.name),
             Err(e) => {
                 eprintln!("moat: {e:#}");
                 code = ExitCode::FAILURE;

@@ -53,6 +53,6 @@ pub fn run(args: Args, root: Root) -> anyhow::Result<ExitCode> {
         changes: args.change,
         pause: args.pause,
     };
-    println!("{}", archive::commit(&mut files, options)?);
+    say!("{}", archive::commit(&mut files, options)?);
     Ok(ExitCode::SUCCESS)
 }

@@ -29,6 +29,6 @@ pub fn run(args: Args, root: Root) -> anyhow::Result<ExitCode> {
     check_cidfile(cidfile.as_deref())?;
     let container = Engine::open(root)?.create(args.container.options(true)?)?;
     write_cidfile(cidfile.as_deref(), container.id().as_str())?;
-    println!("{}", container.id());
+    say!("{}", container.id());
     Ok(ExitCode::SUCCESS)
 }

@@ -37,15 +37,15 @@ pub fn run(_args: &Args, root: &Path) -> anyhow::Result<ExitCode> {
     let mut healthy = true;
     for (name, finding) in checks {
         match finding {
-            Ok(good) => println!("ok    {name}: {good}"),
+            Ok(good) => say!("ok    {name}: {good}"),
             Err((wrong, remedy)) => {
                 healthy = false;
-                println!("FAIL  {name}: {wrong}");
-                println!("      {remedy}");
+                say!("FAIL  {name}: {wrong}");
+                say!("      {remedy}");
             }
         }
     }
-    println!("{}", if healthy { "Containers can run here." } else { "Containers cannot run here yet." });
+    say!("{}", if healthy { "Containers can run here." } else { "Containers cannot run here yet." });
     Ok(if healthy { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 

@@ -22,7 +22,7 @@ pub fn each(
     let mut code = ExitCode::SUCCESS;
     for name in wanted {
         match engine.find(name).map_err(anyhow::Error::from).and_then(|container| work(&container)) {
-            Ok(()) => println!("{name}"),
+            Ok(()) => say!("{name}"),
             Err(e) => {
                 eprintln!("moat: {e:#}");
                 code = ExitCode::FAILURE;

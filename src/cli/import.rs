@@ -52,6 +52,6 @@ pub fn run(args: Args, root: &Root) -> anyhow::Result<ExitCode> {
         comment: args.message.unwrap_or_else(|| format!("Imported from {}", args.source.display())),
     };
     let document = image_config::with_layer(image_config::empty(), config, &layer.digest(), &step);
-    println!("{}", store.add_image(None, layer, &document, args.name.as_slice()).with_context(what)?.id);
+    say!("{}", store.add_image(None, layer, &document, args.name.as_slice()).with_context(what)?.id);
     Ok(ExitCode::SUCCESS)
 }

@@ -1,5 +1,6 @@
 //! `moat info`.
 
+use std::io::{self, Write};
 use std::process::ExitCode;
 
 use anyhow::Context;
@@ -26,19 +27,20 @@ pub fn run(_args: &Args, root: Root) -> anyhow::Result<ExitCode> {
     let host = uname().context("cannot ask the kernel who it is")?;
     let memory = sysinfo().context("cannot ask the kernel for its memory")?.ram_total();
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
-    println!("Containers: {}", containers.len());
-    println!(" Running: {}", count(Status::Running) + count(Status::Restarting));
-    println!(" Paused: {}", count(Status::Paused));
-    println!(" Stopped: {}", count(Status::Exited) + count(Status::Created));
-    println!("Images: {}", engine.store().list()?.len());
-    println!("Server Version: {}", env!("CARGO_PKG_VERSION"));
-    println!("Kernel Version: {}", host.release().to_string_lossy());
-    println!("OSType: {}", std::env::consts::OS);
-    println!("Architecture: {}", architecture());
-    println!("CPUs: {processors}");
-    println!("Total Memory: {:.2}GiB", memory as f64 / f64::from(1u32 << 30));
-    println!("Name: {}", host.nodename().to_string_lossy());
-    println!("Moat Root Dir: {}", engine.root().path().display());
-    println!("Guest Kernel: {}", Artifacts::find()?.kernel().display());
+    let mut output = io::stdout().lock();
+    writeln!(output, "Containers: {}", containers.len())?;
+    writeln!(output, " Running: {}", count(Status::Running) + count(Status::Restarting))?;
+    writeln!(output, " Paused: {}", count(Status::Paused))?;
+    writeln!(output, " Stopped: {}", count(Status::Exited) + count(Status::Created))?;
+    writeln!(output, "Images: {}", engine.store().list()?.len())?;
+    writeln!(output, "Server Version: {}", env!("CARGO_PKG_VERSION"))?;
+    writeln!(output, "Kernel Version: {}", host.release().to_string_lossy())?;
+    writeln!(output, "OSType: {}", std::env::consts::OS)?;
+    writeln!(output, "Architecture: {}", architecture())?;
+    writeln!(output, "CPUs: {processors}")?;
+    writeln!(output, "Total Memory: {:.2}GiB", memory as f64 / f64::from(1u32 << 30))?;
+    writeln!(output, "Name: {}", host.nodename().to_string_lossy())?;
+    writeln!(output, "Moat Root Dir: {}", engine.root().path().display())?;
+    writeln!(output, "Guest Kernel: {}", Artifacts::find()?.kernel().display())?;
     Ok(ExitCode::SUCCESS)
 }

@@ -74,13 +74,13 @@ fn load(
 fn report(image: &Loaded) {
     for replaced in &image.replaced {
         let (name, id) = (replaced.reference.familiar(), replaced.id);
-        println!("The image {name} already exists, renaming the old one with ID {id} to empty string");
+        say!("The image {name} already exists, renaming the old one with ID {id} to empty string");
     }
     for reference in &image.references {
-        println!("Loaded image: {}", reference.familiar());
+        say!("Loaded image: {}", reference.familiar());
     }
     if image.references.is_empty() {
-        println!("Loaded image ID: {}", image.id);
+        say!("Loaded image ID: {}", image.id);
     }
 }
 

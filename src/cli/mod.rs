@@ -1,5 +1,10 @@
 //! Command lines in, text out: one verb per file.
 
+/// Prints a line. Unlike `println!` it does not panic when the reader has seen enough: nothing is left to do then.
+macro_rules! say {
+    ($($words:tt)*) => { $crate::cli::print_line(format_args!($($words)*)) };
+}
+
 mod attach;
 mod boot;
 mod commit;
@@ -252,4 +257,13 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
         .chain()
         .filter_map(|cause| cause.downcast_ref::<std::io::Error>())
         .any(|cause| cause.kind() == std::io::ErrorKind::BrokenPipe)
+}
+
+/// Behind `say!`.
+fn print_line(line: std::fmt::Arguments<'_>) {
+    use std::io::Write;
+    if let Err(e) = writeln!(std::io::stdout().lock(), "{line}") {
+        let code = if e.kind() == std::io::ErrorKind::BrokenPipe { 0 } else { 1 };
+        std::process::exit(code);
+    }
 }

@@ -56,7 +56,7 @@ fn remove(engine: &Engine, name: &str, force: bool) -> Result<Vec<Removed>, Engi
 /// Docker's words.
 fn report(removed: &Removed) {
     match removed {
-        Removed::Untagged(reference) => println!("Untagged: {}", reference.familiar()),
-        Removed::Deleted(digest) => println!("Deleted: {digest}"),
+        Removed::Untagged(reference) => say!("Untagged: {}", reference.familiar()),
+        Removed::Deleted(digest) => say!("Deleted: {digest}"),
     }
 }

@@ -70,12 +70,12 @@ pub fn run(args: Args, root: Root) -> anyhow::Result<ExitCode> {
     let end = if detach {
         match session.started()? {
             None => {
-                println!("{id}");
+                say!("{id}");
                 return Ok(ExitCode::SUCCESS);
             }
             // It was over before anybody could hear that it had begun.
             Some(End::Exited { .. } | End::Detached) => {
-                println!("{id}");
+                say!("{id}");
                 return Ok(ExitCode::SUCCESS);
             }
             Some(failed) => failed,

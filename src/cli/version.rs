@@ -23,11 +23,11 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let (version, protocol) = (env!("CARGO_PKG_VERSION"), moat_protocol::VERSION);
     match args.format {
         Format::Text => {
-            println!("Moat version {version}");
-            println!(" Guest protocol:  {protocol}");
-            println!(" OS/Arch:         {}/{}", std::env::consts::OS, architecture());
+            say!("Moat version {version}");
+            say!(" Guest protocol:  {protocol}");
+            say!(" OS/Arch:         {}/{}", std::env::consts::OS, architecture());
         }
-        Format::Json => println!(
+        Format::Json => say!(
             "{}",
             serde_json::json!({
                 "Version": version,

@@ -25,7 +25,7 @@ pub fn run(args: &Args, root: Root) -> anyhow::Result<ExitCode> {
     let mut exit = ExitCode::SUCCESS;
     for wanted in &args.containers {
         match wait(&engine, wanted) {
-            Ok(code) => println!("{code}"),
+            Ok(code) => say!("{code}"),
             Err(e) => {
                 eprintln!("moat: {e:#}");
                 exit = ExitCode::FAILURE;

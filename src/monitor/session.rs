@@ -70,8 +70,10 @@ pub async fn begin(monitor: &Rc<Monitor>, client: UnixStream) -> Result<(), Stri
         }
     }
     let session = Session { monitor: Rc::clone(monitor), receiver, sender };
+    // Judged by the state in which it arrived, whatever becomes of the container before it is served.
+    let refusal = session.refusal(&request);
     spawn_local(async move {
-        session.serve(request, output).await;
+        session.serve(request, refusal, output).await;
         drop(counted);
     });
     Ok(())
@@ -100,8 +102,8 @@ struct Session {
 }
 
 impl Session {
-    async fn serve(mut self, request: ClientMessage, output: Option<StdUnixStream>) {
-        let answer = match self.refusal(&request) {
+    async fn serve(mut self, request: ClientMessage, refusal: Option<String>, output: Option<StdUnixStream>) {
+        let answer = match refusal {
             Some(message) => Ok(MonitorMessage::Refused { message }),
             None => self.answer(request, output).await,
         };

@@ -313,7 +313,7 @@ fn what_is_committed_unpacks_elsewhere() {
         return;
     }
     let moat = Moat::with(&["busybox"]);
-    let script = "rm -r /etc/profile.d /home; mkdir /home && echo 1 > /home/only; rm /etc/group; echo x > /etc/new; \
+    let script = "rm -rf /opt /home; mkdir /home && echo 1 > /home/only; rm /etc/group; echo x > /etc/new; \
                   cd /root && echo l > a && ln a b && ln -s a c && mkfifo p && mknod n c 1 3 && chmod 4711 a && \
                   chown 12:34 b && touch -d '2001-02-03 04:05:06' b && mkdir -m 1750 m && echo > $'odd\\n name'; \
                   setfattr -n user.moat -v yes /root/a 2>/dev/null; true";
@@ -337,16 +337,16 @@ fn what_is_committed_unpacks_elsewhere() {
     let tar = path(&here.path().join("export.tar")).to_owned();
     run_tool("tar", &["-xpf", &tar, "--xattrs", "--xattrs-include=*", "-C", path(&seen)]);
     let (ours, theirs) = (facts(&seen), facts(&bundle.join("rootfs")));
-    assert!(ours.len() > 10, "nothing was exported");
-    for (name, facts) in &ours {
-        assert_eq!(Some(facts), theirs.get(name), "{name}");
+    assert!(theirs.len() > 10, "nothing was unpacked");
+    for (name, facts) in &theirs {
+        assert_eq!(Some(facts), ours.get(name), "{name}");
     }
-    assert_eq!(
-        ours.len(),
-        theirs.len(),
-        "{:?}",
-        theirs.keys().filter(|name| !ours.contains_key(*name)).next()
-    );
+    // Where the engine mounts something there is a place for it, which is nobody's change.
+    let places = ["dev", "proc", "sys", "etc/hostname", "etc/hosts", "etc/resolv.conf"];
+    let more = ours.keys().filter(|name| !theirs.contains_key(*name));
+    let more: Vec<_> =
+        more.filter(|name| !places.iter().any(|place| **name == format!("{place:?}"))).collect();
+    assert!(more.is_empty(), "{more:?}");
     moat.run(["rm", "work"]).ok();
 }
 

@@ -6,6 +6,7 @@
 mod container;
 mod crash;
 mod crash_points;
+mod databases;
 mod exec;
 mod files;
 mod host;

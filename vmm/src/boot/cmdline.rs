@@ -13,24 +13,18 @@ pub enum CmdlineError {
     Control,
 }
 
-const ALWAYS: [&str; 4] = [
-    // A reset by the keyboard controller is one exit that says "reset"; the other ways are a triple fault, or tables
-    // that are not there.
-    "reboot=k",
-    // A kernel that panics resets at once instead of waiting for a person.
-    "panic=-1",
-    // Every message is an exit per character with a serial console, and without one still work for nobody.
-    "quiet",
-    // Keeps the self-tests of ciphers, milliseconds of every boot, out if the kernel was built with them.
-    "cryptomgr.notests",
-];
+/// - `reboot=k`: a reset by the keyboard controller is one exit that says "reset"; the other ways are a triple fault, or
+///   tables that are not there.
+/// - `panic=-1`: a kernel that panics resets at once instead of waiting for a person.
+/// - `quiet`: every message is an exit per character with a serial console, and without one still work for nobody.
+const ALWAYS: &str = "reboot=k panic=-1 quiet";
 
 /// Builds the command line for `devices` virtio devices.
 ///
 /// # Errors
 /// When it is too long or has impossible characters.
 pub fn build(devices: usize, debug_console: bool, extra: &str) -> Result<String, CmdlineError> {
-    let mut line = ALWAYS.join(" ");
+    let mut line = ALWAYS.to_owned();
     if debug_console {
         // The probe finds the port by its registers.
         line.push_str(" console=ttyS0");
