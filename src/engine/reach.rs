@@ -10,10 +10,10 @@ use super::state::{Permit, Verb};
 use super::{Engine, EngineError, socket};
 
 /// How long a container may be on its way from one state to the next.
-const PATIENCE: Duration = Duration::from_secs(30);
+pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// How long to wait before looking again.
-const PAUSE: Duration = Duration::from_millis(5);
+pub(super) const PAUSE: Duration = Duration::from_millis(5);
 
 /// Who answers for a container.
 pub enum Reached {

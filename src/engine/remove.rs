@@ -20,23 +20,37 @@ impl Engine {
         if !force {
             container.permit(Verb::Remove)?;
         }
-        let lock = match Lock::attempt(&container.directory.lock()) {
-            // A monitor that ended meanwhile may have removed the container itself.
-            Err(e) if e.is_not_found() => return Ok(()),
-            Err(e) => return Err(e.into()),
-            Ok(Some(lock)) => lock,
-            Ok(None) if !force => {
-                self.reload(container)?.permit(Verb::Remove)?;
-                return Err(EngineError::Busy(container.config.name.clone()));
-            }
-            Ok(None) => match self.kill(container)? {
-                Some(lock) => lock,
-                None => return Ok(()),
-            },
-        };
+        let lock = if force { self.lock_by_force(container)? } else { self.lock_idle(container)? };
+        // A monitor that ended meanwhile may have removed the container itself.
+        let Some(lock) = lock else { return Ok(()) };
         container.remove(self.root(), &lock)?;
         events::emit(self.root(), container, "destroy", &[]);
         Ok(())
+    }
+
+    /// Locks a container that does not run.
+    fn lock_idle(&self, container: &Container) -> Result<Option<Lock>, EngineError> {
+        match self.hold_idle(container) {
+            Ok(Some(held)) => {
+                held.container.permit(Verb::Remove)?;
+                Ok(Some(held.lock))
+            }
+            // It was started since it was looked at.
+            Ok(None) => {
+                self.reload(container)?.permit(Verb::Remove)?;
+                Err(EngineError::Busy(container.config.name.clone()))
+            }
+            Err(EngineError::NotFound(_)) => Ok(None),
+            Err(e) => Err(e),
+        }
+    }
+
+    fn lock_by_force(&self, container: &Container) -> Result<Option<Lock>, EngineError> {
+        match Lock::attempt(&container.directory.lock()) {
+            Err(e) if e.is_not_found() => Ok(None),
+            Ok(None) => self.kill(container),
+            other => Ok(other?),
+        }
     }
 
     /// Kills a container's VM and waits until its monitor is done with it. No lock means that it is gone altogether.

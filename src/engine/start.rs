@@ -7,10 +7,12 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
+use std::time::Instant;
 
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 
 use super::container::Container;
+use super::reach::{PATIENCE, PAUSE};
 use super::state::{Permit, Verb};
 use super::{Engine, EngineError, socket};
 use crate::halt;
@@ -53,7 +55,7 @@ impl Engine {
     /// # Errors
     /// When its state does not allow a start, or another command is busy with it.
     pub fn hold_to_start(&self, container: &Container) -> Result<Option<Held>, EngineError> {
-        let Some(mut held) = self.hold(container)? else {
+        let Some(mut held) = self.hold_idle(container)? else {
             let now = self.reload(container)?;
             return match now.permit(Verb::Start)? {
                 Permit::Nothing => Ok(None),
@@ -68,6 +70,27 @@ impl Engine {
         held.container.set_state(starting)?;
         halt::point("start.recorded");
         Ok(Some(held))
+    }
+
+    /// Locks a container that does not run and reads it again. Nothing when it runs. Whoever only looks into it is waited
+    /// for.
+    ///
+    /// # Errors
+    /// When it is gone or cannot be read, or is looked into for too long.
+    pub(super) fn hold_idle(&self, container: &Container) -> Result<Option<Held>, EngineError> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            if let Some(held) = self.hold(container)? {
+                return Ok(Some(held));
+            }
+            if self.reload(container)?.state.status.is_live() {
+                return Ok(None);
+            }
+            if Instant::now() > deadline {
+                return Err(EngineError::Busy(container.config.name.clone()));
+            }
+            std::thread::sleep(PAUSE);
+        }
     }
 
     /// Locks a container and reads it again. Nothing when somebody else holds it.

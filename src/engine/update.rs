@@ -41,7 +41,7 @@ impl Engine {
     /// # Errors
     /// As [`Engine::update_held`], and when another command is busy with it.
     pub fn update(&self, container: &Container, update: &ResourceUpdate) -> Result<(), EngineError> {
-        let held = self.hold(container)?;
+        let held = self.hold_idle(container)?;
         let mut held = held.ok_or_else(|| EngineError::Busy(container.config.name.clone()))?;
         self.update_held(&mut held.container, update)
     }
@@ -51,7 +51,7 @@ impl Engine {
     /// # Errors
     /// As [`Engine::rename_held`], and when another command is busy with it.
     pub fn rename(&self, container: &Container, name: &str) -> Result<(), EngineError> {
-        let held = self.hold(container)?;
+        let held = self.hold_idle(container)?;
         let mut held = held.ok_or_else(|| EngineError::Busy(container.config.name.clone()))?;
         self.rename_held(&mut held.container, name)
     }

@@ -218,8 +218,10 @@ impl Monitor {
             Ok((run, mut ends)) => {
                 self.phase.send_replace(Phase::Up(Rc::clone(&run)));
                 let mut clients = self.clients.subscribe();
+                // What it yields locks the count, which the next client changes: it must be gone before anything waits.
+                let alone = async { drop(clients.wait_for(|&count| count == 0).await) };
                 let end = tokio::select! {
-                    _ = clients.wait_for(|&count| count == 0) => {
+                    () = alone => {
                         run.shut_down().await;
                         MonitorMessage::Done
                     }

@@ -88,7 +88,7 @@ impl Guest {
                 let hello = frame::encode(&GuestMessage::Hello)?;
                 self.raw(&hello[..hello.len() - 2])?;
                 self.control.shutdown(Shutdown::Both)?;
-                return Ok(());
+                return self.sleep();
             }
             "started-first" => {
                 self.send(&GuestMessage::Started { process: MAIN })?;

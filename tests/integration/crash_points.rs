@@ -92,56 +92,62 @@ fn check(moat: &Moat, context: &str) {
     assert_eq!(left, Vec::<String>::new(), "{context}: cgroups");
 }
 
+/// Brings a container to `point` with its command, kills the victim there, and looks at what is left.
+fn crash(moat: &Moat, point: &str, victim: Victim) {
+    // A container that exists before for what starts or removes one, a new one for everything else.
+    let exists = point == "start.recorded" || point.starts_with("remove.");
+    if exists {
+        moat.run(["create", "--name", "box", "localhost/busybox", "true"]).ok();
+    }
+    let args: &[&str] = match point {
+        "start.recorded" => &["start", "-a", "box"],
+        _ if exists => &["rm", "box"],
+        _ => &["run", "--name", "box", "localhost/busybox", "true"],
+    };
+    crash_command(moat, point, victim, args);
+}
+
+fn crash_command(moat: &Moat, point: &str, victim: Victim, args: &[&str]) {
+    let (mut child, reached) = halt(moat, point, args);
+    assert!(reached, "{point} was never reached by {args:?}");
+    strike(moat, victim, &mut child);
+    child.wait().expect("reaped");
+    check(moat, &format!("{victim:?} killed at {point} of {args:?}"));
+}
+
+/// Each place once with everything killed, and once with one of the three.
 #[test]
 fn at_every_point_of_a_life() {
     let moat = Moat::with(&["busybox"]);
+    for (round, point) in POINTS.into_iter().enumerate() {
+        crash(&moat, point, Victim::All);
+        crash(&moat, point, VICTIMS[round % 3]);
+    }
+    moat.run(["run", "--rm", "localhost/busybox", "true"]).ok();
+}
+
+#[test]
+#[ignore = "a long story: a hundred crashes"]
+fn a_hundred_times() {
+    let moat = Moat::with(&["busybox"]);
     let mut rounds = 0;
-    for point in POINTS {
-        for victim in VICTIMS {
-            // A container that exists before for what starts or removes one, a new one for everything else.
-            let args: &[&str] = match point {
-                "start.recorded" => {
-                    moat.run(["create", "--name", "box", "localhost/busybox", "true"]).ok();
-                    &["start", "-a", "box"]
-                }
-                point if point.starts_with("remove.") => {
-                    moat.run(["create", "--name", "box", "localhost/busybox", "true"]).ok();
-                    &["rm", "box"]
-                }
-                _ => &["run", "--name", "box", "localhost/busybox", "true"],
-            };
-            let (mut child, reached) = halt(&moat, point, args);
-            assert!(reached, "{point} was never reached by {args:?}");
-            strike(&moat, victim, &mut child);
-            child.wait().expect("reaped");
-            check(&moat, &format!("{victim:?} killed at {point}"));
+    for victim in VICTIMS {
+        for point in POINTS {
+            crash(&moat, point, victim);
             rounds += 1;
         }
-    }
-    // `--rm`, and a stop from another command.
-    for point in ["monitor.process-started", "monitor.process-ended", "monitor.vm-gone", "remove.config-gone"]
-    {
-        for victim in VICTIMS {
-            let args = ["run", "--rm", "localhost/busybox", "true"];
-            let (mut child, reached) = halt(&moat, point, &args);
-            assert!(reached, "{point} was never reached by {args:?}");
-            strike(&moat, victim, &mut child);
-            child.wait().expect("reaped");
-            check(&moat, &format!("{victim:?} killed at {point} with --rm"));
+        for point in
+            ["monitor.process-started", "monitor.process-ended", "monitor.vm-gone", "remove.config-gone"]
+        {
+            crash_command(&moat, point, victim, &["run", "--rm", "localhost/busybox", "true"]);
             rounds += 1;
         }
-    }
-    for point in ["monitor.process-ended", "monitor.vm-gone", "monitor.end-recorded"] {
-        for victim in VICTIMS {
+        for point in ["monitor.process-ended", "monitor.vm-gone", "monitor.end-recorded"] {
             // The monitor inherits the place where it is to halt from the command that starts it.
             let mut run =
                 moat.command(["run", "-d", "--name", "box", "localhost/busybox", "sleep", "100000"]);
             run.env("MOAT_HALT_AT", point).stdout(Stdio::null()).status().expect("it starts");
-            let (mut child, reached) = halt(&moat, "none", &["stop", "-t", "0", "box"]);
-            assert!(reached, "{point} was never reached by a stop");
-            strike(&moat, victim, &mut child);
-            child.wait().expect("reaped");
-            check(&moat, &format!("{victim:?} killed at {point} of a stop"));
+            crash_command(&moat, point, victim, &["stop", "-t", "0", "box"]);
             rounds += 1;
         }
     }

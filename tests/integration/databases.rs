@@ -106,11 +106,13 @@ fn redis_keeps_its_data() {
 }
 
 #[test]
+#[ignore = "a long story"]
 fn postgres_keeps_its_data() {
     POSTGRES.lives();
 }
 
 #[test]
+#[ignore = "a long story"]
 fn mariadb_keeps_its_data() {
     MARIADB.lives();
 }

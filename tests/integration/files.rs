@@ -154,7 +154,10 @@ fn links_are_copied_and_followed_when_asked() {
     moat.run(["cp", path(&at("file")), "cp-links:/l"]).ok();
     moat.run(["cp", path(&at("file")), "cp-links:/ld"]).ok();
     moat.run(["cp", path(&at("file")), "cp-links:/dangling"]).ok();
-    assert_eq!(shell("readlink /l /ld; cat /d/target /d/file /d/later"), "d/target\n/d\nbehindbehindbehind");
+    assert_eq!(
+        shell("readlink /l; readlink /ld; cat /d/target /d/file /d/later"),
+        "d/target\n/d\nbehindbehindbehind"
+    );
     // A link here as the destination leads where it leads.
     moat.run(["cp", "cp-links:/followed", path(&at("to-dir"))]).ok();
     assert_eq!(fs::read(at("dir/followed")).expect("a file"), b"behind");
@@ -172,7 +175,7 @@ fn nothing_is_written_beside_the_destination() {
     container(moat, "running", "cp-hostile");
     let script = format!(
         "mkdir -p /h && cd /h && ln -s {0} out && ln -s {0}/file over && ln out hard && mkfifo pipe && \
-         touch set && chmod 6755 set && chown 5:6 set",
+         touch set && chown 5:6 set && chmod 6755 set",
         path(&victim)
     );
     moat.run(["exec", "cp-hostile", "sh", "-c", &script]).ok();
