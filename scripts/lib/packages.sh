@@ -18,7 +18,7 @@ PACKAGES_RUN=(e2fsprogs)
 PACKAGES_TEST=(erofs-utils e2fsprogs util-linux attr libcap2-bin umoci skopeo busybox-static python3 zstd)
 # What the benchmarks compare with.
 # shellcheck disable=SC2034
-PACKAGES_BENCH=(qemu-system-x86 crun erofs-utils umoci python3)
+PACKAGES_BENCH=(qemu-system-x86 crun podman erofs-utils umoci python3)
 
 package_installed() {
     [[ $(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null) == installed ]]

@@ -70,9 +70,6 @@ const IMPATIENCE: u32 = 3;
 /// How long output may stay away once the process has ended, while others still hold its pipes open.
 const AFTERMATH: Duration = Duration::from_secs(2);
 
-/// The exit code of a client whose own output was closed: 128 + SIGPIPE.
-const BROKEN_PIPE: i32 = 141;
-
 /// Set once the process can be reached: before that an interrupt ends this client as it would any other program.
 static RUNNING: AtomicBool = AtomicBool::new(false);
 
@@ -144,7 +141,10 @@ impl Session {
             let sender = self.connection.try_clone()?;
             std::thread::spawn(move || send_input(stdin, stdin_ends, keys, sender));
         }
-        let output = output.map(|stream| Output::begin(stream, terminal)).transpose()?;
+        let output = match output {
+            Some(stream) => Some(Output::begin(stream, terminal, self.connection.try_clone()?)?),
+            None => None,
+        };
         let (message, _) = receive(&mut self.connection)?;
         let end = end(message)?;
         if end != End::Detached
@@ -181,19 +181,14 @@ struct Output {
 }
 
 impl Output {
-    fn begin(stream: UnixStream, terminal: bool) -> io::Result<Self> {
+    fn begin(stream: UnixStream, terminal: bool, mut connection: Connection) -> io::Result<Self> {
         let (ended, ending) = UnixStream::pair()?;
         let source = Patient { stream, ending };
         let thread = std::thread::spawn(move || {
             let copied = if terminal { copy(source, io::stdout()) } else { write_frames(source) };
-            match copied {
-                Err(e) if e.kind() == io::ErrorKind::BrokenPipe => {
-                    // Nobody sees this client any more.
-                    RawMode::leave();
-                    std::process::exit(BROKEN_PIPE);
-                }
-                // A stream that breaks off has ended.
-                _ => {}
+            // A stream that breaks off has ended.
+            if copied.is_err_and(|e| e.kind() == io::ErrorKind::BrokenPipe) {
+                let _ = connection.send(&ClientMessage::Hangup);
             }
         });
         Ok(Self { thread, ended })

@@ -145,7 +145,9 @@ impl Session {
                 Ok(MonitorMessage::Processes { processes })
             }
             ClientMessage::Archive { task } => self.archive(task).await,
-            ClientMessage::Resize { .. } | ClientMessage::Detach => Err("that is no request".to_owned()),
+            ClientMessage::Resize { .. } | ClientMessage::Hangup | ClientMessage::Detach => {
+                Err("that is no request".to_owned())
+            }
         }
     }
 
@@ -168,9 +170,10 @@ impl Session {
         self.started(output, stdin, terminal, once).await?;
         let mut phases = self.monitor.phase.subscribe();
         let ended = phases.wait_for(|phase| !matches!(phase, Phase::Up(now) if Rc::ptr_eq(now, &run)));
+        let mut kept = None;
         let left = tokio::select! {
             _ = ended => return Ok(self.monitor.last_end.borrow().clone()),
-            left = follow(&mut self.receiver, &run, MAIN) => left,
+            left = follow(&mut self.receiver, &run, MAIN, &mut kept) => left,
         };
         if left == Left::Gone && has_stdin && once {
             run.end_input();
@@ -208,7 +211,7 @@ impl Session {
         };
         self.monitor.emit(&format!("exec_start: {words}"), &[]);
         // A client that leaves takes its ends along; what the process still writes then goes nowhere.
-        let rest = running.output.as_ref().and_then(|output| output.try_clone().ok());
+        let mut rest = running.output.as_ref().and_then(|output| output.try_clone().ok());
         let sent = self.started(running.output, running.stdin, request.terminal, true).await;
         let process = running.process;
         let monitor = Rc::clone(&self.monitor);
@@ -227,7 +230,7 @@ impl Session {
                         error: Some("the container ended".to_owned()),
                     },
                 }),
-                _ = follow(&mut self.receiver, &run, process) => {}
+                _ = follow(&mut self.receiver, &run, process, &mut rest) => {}
             }
         }
         if let Some(rest) = rest {
@@ -317,13 +320,22 @@ enum Left {
     Gone,
 }
 
-/// Passes signals and sizes on until the client leaves.
-async fn follow(receiver: &mut Receiver<ClientMessage>, run: &Run, process: ProcessId) -> Left {
+/// Passes signals and sizes on until the client leaves. `output` is let go of when the client reads it no more.
+async fn follow(
+    receiver: &mut Receiver<ClientMessage>,
+    run: &Run,
+    process: ProcessId,
+    output: &mut Option<StdUnixStream>,
+) -> Left {
     loop {
         // A guest that is lost is seen by whoever waits for the process's end.
         let _ = match receiver.receive().await {
             Ok(ClientMessage::Kill { signal }) => run.agent.signal(process, signal).await,
             Ok(ClientMessage::Resize { size }) => run.agent.resize(process, size).await,
+            Ok(ClientMessage::Hangup) => {
+                *output = None;
+                Ok(())
+            }
             Ok(ClientMessage::Detach) => return Left::Detached,
             Ok(_) | Err(_) => return Left::Gone,
         };

@@ -42,6 +42,9 @@ pub enum ClientMessage {
         /// The new size.
         size: TerminalSize,
     },
+    /// Within an attach or an exec: nobody reads the client's output any more. A process that was started by an exec
+    /// finds its output closed.
+    Hangup,
     /// Within an attach or an exec: the client leaves, and the process goes on as if it had not.
     Detach,
     /// Have the container end. Answered when it has.
@@ -88,7 +91,7 @@ impl ClientMessage {
             Self::Attach { .. } => Verb::Attach,
             Self::Exec { .. } => Verb::Exec,
             Self::Kill { .. } => Verb::Kill,
-            Self::Resize { .. } | Self::Detach => return None,
+            Self::Resize { .. } | Self::Hangup | Self::Detach => return None,
             Self::Stop { .. } => Verb::Stop,
             Self::Pause => Verb::Pause,
             Self::Unpause => Verb::Unpause,

@@ -15,6 +15,8 @@ mod jail;
 mod lifecycle;
 mod real_images;
 mod run;
+mod scarcity;
+mod stories;
 mod streams;
 #[path = "../support/mod.rs"]
 mod support;

@@ -24,11 +24,21 @@ fn window(rows: u16, columns: u16) -> Winsize {
 
 impl Session {
     fn start(command: &[&str]) -> Self {
+        let words: Vec<_> =
+            ["run", "--rm", "-it", "localhost/busybox"].iter().chain(command).copied().collect();
+        Self::of(&words)
+    }
+
+    /// Any command in the shared root.
+    fn of(words: &[&str]) -> Self {
+        Self::on_terminal(shared().command(words))
+    }
+
+    /// A command that was not started yet, on a terminal of its own.
+    fn on_terminal(inner: Command) -> Self {
         let pty = openpty(&window(33, 101), None).expect("a pty");
         let end = |fd: &OwnedFd| Stdio::from(fd.try_clone().expect("a descriptor"));
-        let words = ["run", "--rm", "-it", "localhost/busybox"].iter().chain(command);
         // As in a terminal window: the program leads a session whose terminal this is, so it hears of resizes.
-        let inner = shared().command(words);
         let mut moat = Command::new("setsid");
         moat.args(["--ctty", "--wait"]).arg(inner.get_program()).args(inner.get_args());
         moat.envs(inner.get_envs().filter_map(|(name, value)| Some((name, value?))));
@@ -102,6 +112,49 @@ fn a_full_screen_program_draws() {
     session.type_in(":wq\r");
     session.expect("1L");
     assert!(session.child.wait().expect("it ends").success());
+}
+
+#[test]
+fn a_terminal_can_be_left_and_come_back_to() {
+    let moat = shared();
+    let mut session = Session::of(&["run", "-it", "--name", "left", "localhost/busybox", "sh"]);
+    session.expect("# ");
+    session.type_in("X=kept; echo re''ady\n");
+    session.expect("ready");
+    session.type_in("\x10\x11");
+    assert!(session.child.wait().expect("the client ends").success());
+    assert!(moat.run(["ps", "--filter", "name=left"]).ok().contains("Up "), "the container goes on");
+
+    let mut session = Session::of(&["attach", "left"]);
+    session.type_in("echo $X; stty size\n");
+    session.expect("kept");
+    session.expect("33 101");
+    // A shell beside it, with a terminal of its own.
+    let mut beside = Session::of(&["exec", "-it", "left", "sh"]);
+    beside.expect("# ");
+    beside.type_in("stty size; echo $$; exit 4\n");
+    beside.expect("33 101");
+    assert_eq!(beside.child.wait().expect("it ends").code(), Some(4));
+    session.type_in("exit 6\n");
+    assert_eq!(session.child.wait().expect("it ends").code(), Some(6));
+    moat.run(["rm", "left"]).ok();
+}
+
+#[test]
+fn bash_and_vi_work_as_people_use_them() {
+    let moat = crate::support::Moat::with(&["debian"]);
+    moat.run(["run", "-d", "--name", "deb", "localhost/debian", "sleep", "100000"]).ok();
+    let mut session = Session::on_terminal(moat.command(["exec", "-it", "deb", "bash"]));
+    session.expect("# ");
+    // Line editing and history are bash's own: the keys arrive one by one.
+    session.type_in("echo wrng\x1b[D\x1b[D\x1b[Do\n");
+    session.expect("\nwrong");
+    session.type_in("\x1b[A\n");
+    session.expect("\nwrong");
+    session.type_in("exit 3\n");
+    assert_eq!(session.child.wait().expect("it ends").code(), Some(3));
+    moat.run(["rm", "-f", "deb"]).ok();
+    moat.assert_clean();
 }
 
 #[test]
