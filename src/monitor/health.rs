@@ -30,6 +30,10 @@ pub async fn watch(monitor: Rc<Monitor>, run: Rc<Run>, check: HealthCheck) {
             continue;
         }
         let result = probe(&monitor, &run, &check).await;
+        if monitor.container.borrow().state.status != Status::Running {
+            // It was paused meanwhile, which says nothing about its health.
+            continue;
+        }
         let grace = began.elapsed() < check.start_period;
         record(&monitor, &check, result, grace);
     }

@@ -1,6 +1,8 @@
 //! The guest's agent as its monitor sees it: requests with their answers, and the connections that the guest dials.
 //! Everything that arrives here is hostile.
 
+mod expected;
+
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::os::unix::net::UnixStream as StdUnixStream;
@@ -10,17 +12,18 @@ use std::time::Duration;
 
 use moat_protocol::frame::FrameError;
 use moat_protocol::{
-    ArchiveFailure, ArchiveTask, CONTROL_PORT, ContainerSpec, ExecSpec, ExitStatus, GuestMessage,
-    HostMessage, PathStat, ProcessId, ProcessInfo, RequestId, STREAM_PORT, StartFailure, Stats, Stream,
-    StreamHello, StreamToken, TerminalSize,
+    ArchiveFailure, ArchiveTask, CONTROL_PORT, ContainerSpec, ExecSpec, GuestMessage, HostMessage, PathStat,
+    ProcessId, ProcessInfo, RequestId, STREAM_PORT, Stats, Stream, StreamHello, StreamToken, TerminalSize,
 };
-use tokio::net::UnixStream;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::time::timeout;
+
+use expected::{Expected, ExpectedStreams};
 
 use super::link::{self, Receiver, Sender};
 use super::vm::{Dialed, Vm};
 use crate::engine::id::random_hex;
+use crate::engine::signal;
 
 /// How long a guest may take from the first instruction to its first message. Far more than a boot takes on any
 /// machine that can run one; it is there for guests that never come up.
@@ -107,24 +110,6 @@ pub struct Agent {
     last_id: Cell<u32>,
 }
 
-/// The streams of one request that have not been dialed yet, and who gets them.
-struct ExpectedStreams {
-    wanted: Vec<Stream>,
-    receiver: mpsc::UnboundedSender<(Stream, StdUnixStream)>,
-}
-
-/// What the agent owes.
-#[derive(Default)]
-struct Expected {
-    /// By the token that the connections will present.
-    streams: HashMap<String, ExpectedStreams>,
-    starts: HashMap<ProcessId, oneshot::Sender<Result<(), RequestError>>>,
-    exits: HashMap<ProcessId, oneshot::Sender<Exit>>,
-    archives: HashMap<RequestId, oneshot::Sender<ArchiveResult>>,
-    stats: HashMap<RequestId, oneshot::Sender<Stats>>,
-    processes: HashMap<RequestId, oneshot::Sender<Vec<ProcessInfo>>>,
-}
-
 impl Agent {
     /// Waits for the agent's control connection and its greeting.
     ///
@@ -167,7 +152,7 @@ impl Agent {
         let why = loop {
             tokio::select! {
                 message = incoming.receive() => match message {
-                    Ok(message) => if let Err(why) = self.take(message) { break why },
+                    Ok(message) => if let Err(why) = self.expected.borrow_mut().take(message) { break why },
                     Err(e) => break lost(vm, &e).await,
                 },
                 dialed = vm.dialed() => if let Ok(dialed) = dialed {
@@ -178,47 +163,6 @@ impl Agent {
         // Whoever still waits learns that nothing comes any more.
         *self.expected.borrow_mut() = Expected::default();
         why
-    }
-
-    /// Takes a message of the agent.
-    fn take(&self, message: GuestMessage) -> Result<(), String> {
-        let mut expected = self.expected.borrow_mut();
-        let unexpected = || "the guest's agent broke the protocol: it answered what nobody asked".to_owned();
-        // Whoever asked may have gone away since, which is nothing to the guest.
-        match message {
-            GuestMessage::Started { process } => {
-                let _ = expected.starts.remove(&process).ok_or_else(unexpected)?.send(Ok(()));
-            }
-            GuestMessage::StartFailed { process, failure, message } => {
-                let error = RequestError { code: failure_code(failure), message };
-                let _ = expected.starts.remove(&process).ok_or_else(unexpected)?.send(Err(error));
-                expected.exits.remove(&process);
-            }
-            GuestMessage::Exited { process, status, oom_killed } => {
-                let exit = Exit { code: exit_code(status), oom_killed };
-                if expected.starts.contains_key(&process) {
-                    return Err(unexpected());
-                }
-                let _ = expected.exits.remove(&process).ok_or_else(unexpected)?.send(exit);
-            }
-            GuestMessage::ArchiveDone { request, stat } => {
-                let _ = expected.archives.remove(&request).ok_or_else(unexpected)?.send(Ok(stat));
-            }
-            GuestMessage::ArchiveFailed { request, failure, message } => {
-                let _ =
-                    expected.archives.remove(&request).ok_or_else(unexpected)?.send(Err((failure, message)));
-            }
-            GuestMessage::Stats { request, stats } => {
-                let _ = expected.stats.remove(&request).ok_or_else(unexpected)?.send(stats);
-            }
-            GuestMessage::Processes { request, processes } => {
-                let _ = expected.processes.remove(&request).ok_or_else(unexpected)?.send(processes);
-            }
-            GuestMessage::Hello | GuestMessage::BootFailed { .. } => {
-                return Err("the guest's agent broke the protocol: it greeted twice".to_owned());
-            }
-        }
-        Ok(())
     }
 
     /// Lets a connection from the guest say what it is for. One that nobody waits for is hung up on.
@@ -233,24 +177,9 @@ impl Agent {
             let mut connection = dialed.stream;
             let hello = timeout(HELLO_LIMIT, link::read::<StreamHello>(&mut connection)).await;
             if let Ok(Ok(hello)) = hello {
-                agent.hand_over(&hello, connection);
+                agent.expected.borrow_mut().hand_over(&hello, connection);
             }
         });
-    }
-
-    fn hand_over(&self, hello: &StreamHello, connection: UnixStream) {
-        let mut expected = self.expected.borrow_mut();
-        let Some(streams) = expected.streams.get_mut(&hello.token.0) else { return };
-        let Some(at) = streams.wanted.iter().position(|stream| *stream == hello.stream) else { return };
-        streams.wanted.swap_remove(at);
-        // Whoever gets it may be another process, which waits in its own way.
-        let blocking = connection.into_std().and_then(|connection| {
-            connection.set_nonblocking(false)?;
-            Ok(connection)
-        });
-        if let Ok(connection) = blocking {
-            let _ = streams.receiver.send((hello.stream, connection));
-        }
     }
 
     /// Starts the container. Sent once.
@@ -295,17 +224,18 @@ impl Agent {
                 start.await.map_err(|_| RequestError::lost())??;
                 collect(streams, wanted.len()).await
             };
-            timeout(AGENT_LIMIT, began)
-                .await
-                .map_err(|_| RequestError::setup("the guest did not start the process in time"))?
+            match timeout(AGENT_LIMIT, began).await {
+                Ok(streams) => streams,
+                Err(_) => {
+                    // What it still says about the process has its place in the tables, and nobody who listens.
+                    self.signal(process, signal::KILL).await?;
+                    Err(RequestError::setup("the guest did not start the process in time"))
+                }
+            }
         };
         let streams = result.await;
-        let mut expected = self.expected.borrow_mut();
-        expected.streams.remove(&token.0);
-        expected.starts.remove(&process);
-        let mut streams = streams.inspect_err(|_| {
-            expected.exits.remove(&process);
-        })?;
+        self.expected.borrow_mut().streams.remove(&token.0);
+        let mut streams = streams?;
         Ok(Running {
             process,
             output: streams.remove(&Stream::Output),
@@ -447,20 +377,5 @@ async fn lost(vm: &Vm, error: &FrameError) -> String {
     match timeout(END_LIMIT, vm.ended()).await {
         Ok(why) => why.to_string(),
         Err(_) => format!("lost the guest's agent: {error}"),
-    }
-}
-
-fn exit_code(status: ExitStatus) -> u8 {
-    match status {
-        ExitStatus::Code(code) => code,
-        ExitStatus::Signal(signal) => signal.saturating_add(128),
-    }
-}
-
-fn failure_code(failure: StartFailure) -> u8 {
-    match failure {
-        StartFailure::NotFound => 127,
-        StartFailure::NotExecutable => 126,
-        StartFailure::Setup => super::CANNOT_RUN,
     }
 }

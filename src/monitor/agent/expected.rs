@@ -1,0 +1,105 @@
+//! What the agent owes: answers and connections, and who waits for each.
+
+use std::collections::HashMap;
+use std::os::unix::net::UnixStream as StdUnixStream;
+
+use moat_protocol::{
+    ExitStatus, GuestMessage, ProcessId, ProcessInfo, RequestId, StartFailure, Stats, Stream, StreamHello,
+};
+use tokio::net::UnixStream;
+use tokio::sync::{mpsc, oneshot};
+
+use super::{ArchiveResult, Exit, RequestError};
+use crate::monitor::CANNOT_RUN;
+
+/// The streams of one request that have not been dialed yet, and who gets them.
+pub struct ExpectedStreams {
+    pub wanted: Vec<Stream>,
+    pub receiver: mpsc::UnboundedSender<(Stream, StdUnixStream)>,
+}
+
+/// What the agent owes.
+#[derive(Default)]
+pub struct Expected {
+    /// By the token that the connections will present.
+    pub streams: HashMap<String, ExpectedStreams>,
+    pub starts: HashMap<ProcessId, oneshot::Sender<Result<(), RequestError>>>,
+    pub exits: HashMap<ProcessId, oneshot::Sender<Exit>>,
+    pub archives: HashMap<RequestId, oneshot::Sender<ArchiveResult>>,
+    pub stats: HashMap<RequestId, oneshot::Sender<Stats>>,
+    pub processes: HashMap<RequestId, oneshot::Sender<Vec<ProcessInfo>>>,
+}
+
+impl Expected {
+    /// Hands a message of the agent to whoever waits for it.
+    ///
+    /// # Errors
+    /// In words, when nobody was ever to get such a message.
+    pub fn take(&mut self, message: GuestMessage) -> Result<(), String> {
+        let unexpected = || "the guest's agent broke the protocol: it answered what nobody asked".to_owned();
+        // Whoever asked may have gone away since, which is nothing to the guest.
+        match message {
+            GuestMessage::Started { process } => {
+                let _ = self.starts.remove(&process).ok_or_else(unexpected)?.send(Ok(()));
+            }
+            GuestMessage::StartFailed { process, failure, message } => {
+                let error = RequestError { code: failure_code(failure), message };
+                let _ = self.starts.remove(&process).ok_or_else(unexpected)?.send(Err(error));
+                self.exits.remove(&process);
+            }
+            GuestMessage::Exited { process, status, oom_killed } => {
+                let exit = Exit { code: exit_code(status), oom_killed };
+                if self.starts.contains_key(&process) {
+                    return Err(unexpected());
+                }
+                let _ = self.exits.remove(&process).ok_or_else(unexpected)?.send(exit);
+            }
+            GuestMessage::ArchiveDone { request, stat } => {
+                let _ = self.archives.remove(&request).ok_or_else(unexpected)?.send(Ok(stat));
+            }
+            GuestMessage::ArchiveFailed { request, failure, message } => {
+                let _ = self.archives.remove(&request).ok_or_else(unexpected)?.send(Err((failure, message)));
+            }
+            GuestMessage::Stats { request, stats } => {
+                let _ = self.stats.remove(&request).ok_or_else(unexpected)?.send(stats);
+            }
+            GuestMessage::Processes { request, processes } => {
+                let _ = self.processes.remove(&request).ok_or_else(unexpected)?.send(processes);
+            }
+            GuestMessage::Hello | GuestMessage::BootFailed { .. } => {
+                return Err("the guest's agent broke the protocol: it greeted twice".to_owned());
+            }
+        }
+        Ok(())
+    }
+
+    /// Hands a connection that says what it is for to whoever waits for it, or hangs up.
+    pub fn hand_over(&mut self, hello: &StreamHello, connection: UnixStream) {
+        let Some(streams) = self.streams.get_mut(&hello.token.0) else { return };
+        let Some(at) = streams.wanted.iter().position(|stream| *stream == hello.stream) else { return };
+        streams.wanted.swap_remove(at);
+        // Whoever gets it may be another process, which waits in its own way.
+        let blocking = connection.into_std().and_then(|connection| {
+            connection.set_nonblocking(false)?;
+            Ok(connection)
+        });
+        if let Ok(connection) = blocking {
+            let _ = streams.receiver.send((hello.stream, connection));
+        }
+    }
+}
+
+fn exit_code(status: ExitStatus) -> u8 {
+    match status {
+        ExitStatus::Code(code) => code,
+        ExitStatus::Signal(signal) => signal.saturating_add(128),
+    }
+}
+
+fn failure_code(failure: StartFailure) -> u8 {
+    match failure {
+        StartFailure::NotFound => 127,
+        StartFailure::NotExecutable => 126,
+        StartFailure::Setup => CANNOT_RUN,
+    }
+}
