@@ -60,7 +60,12 @@ pub struct Writer {
     file: File,
     size: u64,
     partial: [Vec<u8>; 2],
+    /// Records that were not written yet: a chunk of many short lines costs one system call.
+    ready: Vec<u8>,
 }
+
+/// How much memory for records is kept between two writes, in bytes.
+const KEPT: usize = 32 << 10;
 
 impl Writer {
     /// Opens the log for appending.
@@ -72,7 +77,8 @@ impl Writer {
         let file = OpenOptions::new().append(true).create(true).mode(0o600).open(&path)?;
         let size = intact_length(&path)?;
         file.set_len(size)?;
-        Ok(Self { directory: directory.clone(), limits, file, size, partial: [Vec::new(), Vec::new()] })
+        let directory = directory.clone();
+        Ok(Self { directory, limits, file, size, partial: [Vec::new(), Vec::new()], ready: Vec::new() })
     }
 
     /// Adds output. Whole lines become records at once, the rest when it is finished, too long, or [`Writer::finish`]ed.
@@ -80,6 +86,7 @@ impl Writer {
     /// # Errors
     /// When the disk is full or fails; what was not written is dropped.
     pub fn write(&mut self, source: Source, mut bytes: &[u8]) -> io::Result<()> {
+        let now = Timestamp::now();
         while !bytes.is_empty() {
             let room = MAX_LINE - self.partial[index(source)].len();
             let line = bytes.iter().position(|&b| b == b'\n').map_or(bytes.len(), |at| at + 1);
@@ -87,10 +94,10 @@ impl Writer {
             bytes = rest;
             self.partial[index(source)].extend_from_slice(taken);
             if taken.ends_with(b"\n") || self.partial[index(source)].len() == MAX_LINE {
-                self.record(source)?;
+                self.record(source, now)?;
             }
         }
-        Ok(())
+        self.flush()
     }
 
     /// Writes what is left of unfinished lines.
@@ -100,31 +107,41 @@ impl Writer {
     pub fn finish(&mut self) -> io::Result<()> {
         for source in [Source::Stdout, Source::Stderr] {
             if !self.partial[index(source)].is_empty() {
-                self.record(source)?;
+                self.record(source, Timestamp::now())?;
             }
         }
+        self.flush()
+    }
+
+    fn record(&mut self, source: Source, now: Timestamp) -> io::Result<()> {
+        let mut line = std::mem::take(&mut self.partial[index(source)]);
+        let length = (HEADER + line.len()) as u64;
+        if self.size + self.ready.len() as u64 + length > self.limits.max_size {
+            self.flush()?;
+            self.rotate()?;
+        }
+        let nanoseconds = i64::try_from(now.as_nanosecond()).unwrap_or(i64::MAX);
+        self.ready.extend_from_slice(&nanoseconds.to_le_bytes());
+        // A line is at most MAX_LINE bytes long.
+        self.ready.extend_from_slice(&(line.len() as u32).to_le_bytes());
+        self.ready.extend_from_slice(&[source as u8, 0, 0, 0]);
+        self.ready.extend_from_slice(&line);
+        // Its memory serves the next line.
+        line.clear();
+        self.partial[index(source)] = line;
         Ok(())
     }
 
-    fn record(&mut self, source: Source) -> io::Result<()> {
-        let line = std::mem::take(&mut self.partial[index(source)]);
-        let now = i64::try_from(Timestamp::now().as_nanosecond()).unwrap_or(i64::MAX);
-        let mut record = Vec::with_capacity(HEADER + line.len());
-        record.extend_from_slice(&now.to_le_bytes());
-        // A line is at most MAX_LINE bytes long.
-        record.extend_from_slice(&(line.len() as u32).to_le_bytes());
-        record.extend_from_slice(&[source as u8, 0, 0, 0]);
-        record.extend_from_slice(&line);
-        if self.size + record.len() as u64 > self.limits.max_size {
-            self.rotate()?;
-        }
-        if let Err(e) = self.file.write_all(&record) {
+    fn flush(&mut self) -> io::Result<()> {
+        let written = self.file.write_all(&self.ready);
+        match &written {
+            Ok(()) => self.size += self.ready.len() as u64,
             // A full disk must not leave half a record in the middle of the file.
-            let _ = self.file.set_len(self.size);
-            return Err(e);
+            Err(_) => drop(self.file.set_len(self.size)),
         }
-        self.size += record.len() as u64;
-        Ok(())
+        self.ready.clear();
+        self.ready.shrink_to(KEPT);
+        written
     }
 
     fn rotate(&mut self) -> io::Result<()> {
@@ -206,8 +223,12 @@ pub struct Reader {
 /// A place in a log file.
 struct Position {
     file: File,
+    /// Where in the file the buffer begins.
     offset: u64,
+    /// What was read; of it, `begin..end` was not given out yet.
     buffer: Vec<u8>,
+    begin: usize,
+    end: usize,
 }
 
 impl Reader {
@@ -241,7 +262,7 @@ impl Reader {
                 return Ok(Some(record));
             }
             let Some(file) = self.following()? else { return Ok(None) };
-            self.current = Some(Position { file, offset: 0, buffer: Vec::new() });
+            self.current = Some(Position::new(file));
         }
     }
 
@@ -266,26 +287,44 @@ impl Reader {
 }
 
 impl Position {
-    /// The next whole record. What is there of an unfinished one is read again next time.
+    fn new(file: File) -> Self {
+        Self { file, offset: 0, buffer: vec![0; HEADER + MAX_LINE], begin: 0, end: 0 }
+    }
+
+    /// The next whole record. What is there of an unfinished one stays until there is more of it.
     fn read(&mut self) -> io::Result<Option<Record>> {
-        use std::os::unix::fs::FileExt;
-        if self.buffer.is_empty() {
-            self.buffer.resize(HEADER + MAX_LINE, 0);
+        loop {
+            if let Some(record) = read_record(&mut &self.buffer[self.begin..self.end])? {
+                self.begin += HEADER + record.line.len();
+                return Ok(Some(record));
+            }
+            if !self.fill()? {
+                return Ok(None);
+            }
         }
-        let mut filled = 0;
-        while filled < self.buffer.len() {
-            match self.file.read_at(&mut self.buffer[filled..], self.offset + filled as u64) {
-                Ok(0) => break,
-                Ok(n) => filled += n,
+    }
+
+    /// Reads on; tells whether there was more. The largest record fits into the buffer.
+    fn fill(&mut self) -> io::Result<bool> {
+        use std::os::unix::fs::FileExt;
+        self.buffer.copy_within(self.begin..self.end, 0);
+        self.offset += self.begin as u64;
+        self.end -= self.begin;
+        self.begin = 0;
+        loop {
+            match self.file.read_at(&mut self.buffer[self.end..], self.offset + self.end as u64) {
+                Ok(0) if self.file.metadata()?.len() < self.offset + self.end as u64 => {
+                    // A log of one file begins anew when it is full.
+                    (self.offset, self.end) = (0, 0);
+                }
+                Ok(length) => {
+                    self.end += length;
+                    return Ok(length > 0);
+                }
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
                 Err(e) => return Err(e),
             }
         }
-        let record = read_record(&mut &self.buffer[..filled])?;
-        if let Some(record) = &record {
-            self.offset += (HEADER + record.line.len()) as u64;
-        }
-        Ok(record)
     }
 }
 

@@ -54,7 +54,7 @@ def case(program, name, layout, runs):
 
 def main():
     program, layout, many, runs = sys.argv[1:]
-    case(program, "Debian, one layer", layout, int(runs))
+    case(program, "PostgreSQL on Debian, one layer", layout, int(runs))
     case(program, "100,000 small files", many, int(runs))
 
 
