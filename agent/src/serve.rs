@@ -78,7 +78,7 @@ enum Subject {
 
 impl<'a> Server<'a> {
     fn new(control: OwnedFd, dialer: &'a dyn Dial, place: &'a Place) -> nix::Result<Self> {
-        sys::process::ignore_broken_pipes(true)?;
+        sys::process::ignore_broken_pipes()?;
         Ok(Self {
             control: Control::new(control)?,
             dialer,

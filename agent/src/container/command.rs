@@ -39,7 +39,7 @@ pub fn detach(
     let kept: Vec<_> = pipes.chain([status.as_fd()]).chain(joined).chain(kmsg::as_fd()).collect();
     sys::process::keep_only(&kept).context("cannot close the agent's files")?;
     umask(Mode::empty());
-    sys::process::ignore_broken_pipes(false).context("cannot reset the signals")?;
+    sys::process::reset_signals().context("cannot reset the signals")?;
     sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None).context("cannot reset the signals")?;
     if let Some(score) = process.oom_score_adj {
         // The agent's /proc still, where `self` is this process too.

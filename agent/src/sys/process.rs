@@ -25,14 +25,25 @@ pub fn kill(pid: Pid, number: i32) -> nix::Result<()> {
     Ok(())
 }
 
-/// Makes a write to a closed pipe an error instead of a signal, or the other way round.
+/// Makes a write to a closed pipe an error instead of a signal.
 ///
 /// # Errors
 /// None that is known.
-pub fn ignore_broken_pipes(ignore: bool) -> nix::Result<()> {
-    let handler = if ignore { SigHandler::SigIgn } else { SigHandler::SigDfl };
-    // SAFETY: neither handler is code of ours.
-    unsafe { signal(Signal::SIGPIPE, handler) }?;
+pub fn ignore_broken_pipes() -> nix::Result<()> {
+    // SAFETY: the handler is no code of ours.
+    unsafe { signal(Signal::SIGPIPE, SigHandler::SigIgn) }?;
+    Ok(())
+}
+
+/// Gives every signal its default: a program that starts with one ignored cannot handle it in a shell.
+///
+/// # Errors
+/// None that is known.
+pub fn reset_signals() -> nix::Result<()> {
+    for number in Signal::iterator().filter(|number| !matches!(number, Signal::SIGKILL | Signal::SIGSTOP)) {
+        // SAFETY: the handler is no code of ours.
+        unsafe { signal(number, SigHandler::SigDfl) }?;
+    }
     Ok(())
 }
 
