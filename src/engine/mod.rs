@@ -69,7 +69,7 @@ pub enum EngineError {
         holder: ContainerId,
     },
     /// Its state does not allow what was asked.
-    #[error("container {name} {illegal}")]
+    #[error("{}", illegal.of(name))]
     Illegal {
         /// The container's name.
         name: String,

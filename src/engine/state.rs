@@ -160,6 +160,16 @@ pub struct Illegal {
     pub status: Status,
 }
 
+impl Illegal {
+    /// The error about the container called `name`, in Docker's words where people script on them.
+    pub fn of(&self, name: &str) -> String {
+        match self.verb {
+            Verb::Remove => format!("cannot remove container \"/{name}\": container {self}"),
+            _ => format!("container {name} {self}"),
+        }
+    }
+}
+
 /// Reads after "container NAME": Docker's words where people know them, and the way out.
 impl fmt::Display for Illegal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

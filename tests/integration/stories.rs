@@ -5,14 +5,14 @@ use crate::support::Moat;
 /// It ends at once: why?
 #[test]
 fn a_container_that_ends_at_once_is_looked_into() {
-    let moat = Moat::with(&["debian"]);
+    let moat = Moat::with(&["busybox"]);
     moat.run([
         "run",
         "-d",
         "--name",
         "app",
-        "localhost/debian",
-        "bash",
+        "localhost/busybox",
+        "sh",
         "-c",
         "echo starting; echo boom >&2; echo half > /srv/state; exit 3",
     ])
@@ -26,7 +26,7 @@ fn a_container_that_ends_at_once_is_looked_into() {
             .ok()
             .lines()
             .next(),
-        Some("3 bash -c echo starting; echo boom >&2; echo half > /srv/state; exit 3")
+        Some("3 sh -c echo starting; echo boom >&2; echo half > /srv/state; exit 3")
     );
     assert!(moat.run(["diff", "app"]).ok().contains("A /srv/state"));
     moat.run(["exec", "app", "ps"]).code(1).says(&["app", "is not running"]);
@@ -38,7 +38,7 @@ fn a_container_that_ends_at_once_is_looked_into() {
         std::process::Command::new("tar").args(["-xOf", &to, "srv/state"]).output().expect("tar runs");
     assert_eq!(listed.stdout, b"half\n");
     // Another entry point, on the same image.
-    let inside = ["run", "--rm", "-i", "--entrypoint", "/bin/bash", "localhost/debian"];
+    let inside = ["run", "--rm", "-i", "--entrypoint", "/bin/sh", "localhost/busybox"];
     let answer = moat.run_with_input(inside, b"test -e /srv/state || echo fresh\n".to_vec());
     assert_eq!(answer.ok(), "fresh\n");
     moat.run(["rm", "app"]).ok();
