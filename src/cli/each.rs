@@ -24,7 +24,7 @@ pub fn each(
         match engine.find(name).map_err(anyhow::Error::from).and_then(|container| work(&container)) {
             Ok(()) => say!("{name}"),
             Err(e) => {
-                eprintln!("moat: {e:#}");
+                eprintln!("moat: {}", super::explain(&e));
                 code = ExitCode::FAILURE;
             }
         }

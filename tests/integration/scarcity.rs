@@ -65,6 +65,7 @@ fn a_full_disk_stops_what_is_new_and_keeps_what_is_there() {
         assert_ne!(answer.code, 0, "{args:?}");
         answer.says(&["No space left on device"]);
     }
+    drop(file);
     std::fs::remove_file(&full).expect("removed");
     let listed = run(&["ps", "-a", "--format", "{{.Names}} {{.State}}"]).ok();
     assert_eq!(listed, "kept created\n");

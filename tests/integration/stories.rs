@@ -14,7 +14,7 @@ fn a_container_that_ends_at_once_is_looked_into() {
         "localhost/busybox",
         "sh",
         "-c",
-        "echo starting; echo boom >&2; echo half > /srv/state; exit 3",
+        "echo starting; echo boom >&2; echo half > /root/state; exit 3",
     ])
     .ok();
     assert_eq!(moat.run(["wait", "app"]).ok(), "3\n");
@@ -26,20 +26,20 @@ fn a_container_that_ends_at_once_is_looked_into() {
             .ok()
             .lines()
             .next(),
-        Some("3 sh -c echo starting; echo boom >&2; echo half > /srv/state; exit 3")
+        Some("3 sh -c echo starting; echo boom >&2; echo half > /root/state; exit 3")
     );
-    assert!(moat.run(["diff", "app"]).ok().contains("A /srv/state"));
+    assert!(moat.run(["diff", "app"]).ok().contains("A /root/state"));
     moat.run(["exec", "app", "ps"]).code(1).says(&["app", "is not running"]);
     // Its files, without running it.
     let tar = tempfile::NamedTempFile::new().expect("a file");
     let to = tar.path().to_str().expect("UTF-8").to_owned();
     moat.run(["export", "-o", &to, "app"]).ok();
     let listed =
-        std::process::Command::new("tar").args(["-xOf", &to, "srv/state"]).output().expect("tar runs");
+        std::process::Command::new("tar").args(["-xOf", &to, "root/state"]).output().expect("tar runs");
     assert_eq!(listed.stdout, b"half\n");
     // Another entry point, on the same image.
     let inside = ["run", "--rm", "-i", "--entrypoint", "/bin/sh", "localhost/busybox"];
-    let answer = moat.run_with_input(inside, b"test -e /srv/state || echo fresh\n".to_vec());
+    let answer = moat.run_with_input(inside, b"test -e /root/state || echo fresh\n".to_vec());
     assert_eq!(answer.ok(), "fresh\n");
     moat.run(["rm", "app"]).ok();
     moat.assert_clean();

@@ -122,7 +122,7 @@ pub fn run(args: Args, root: Root) -> anyhow::Result<ExitCode> {
         }
     }
     output.flush()?;
-    errors.iter().for_each(|e| eprintln!("moat: {e:#}"));
+    errors.iter().for_each(|e| eprintln!("moat: {}", crate::cli::explain(e)));
     Ok(if errors.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
