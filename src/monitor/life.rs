@@ -225,7 +225,7 @@ impl Monitor {
                         run.shut_down().await;
                         MonitorMessage::Done
                     }
-                    why = run.until_lost(&mut ends) => failed(CANNOT_RUN, why),
+                    why = ends.until_lost() => failed(CANNOT_RUN, why),
                 };
                 vm.kill();
                 end

@@ -29,10 +29,22 @@ pub struct Run {
 
 /// The other side of a [`Run`]: what its one owner waits for.
 pub struct Ends {
-    /// Tells why the guest was lost.
-    lost: JoinHandle<String>,
+    /// Tells why the guest was lost; nothing once it has.
+    lost: Option<JoinHandle<String>>,
     exit: Option<oneshot::Receiver<Exit>>,
     output: Option<JoinHandle<()>>,
+}
+
+impl Ends {
+    /// Waits until the guest is lost and tells why. It can be given up at any moment, and asked for again.
+    pub async fn until_lost(&mut self) -> String {
+        let gone = || "the guest went away".to_owned();
+        let Some(lost) = &mut self.lost else { return gone() };
+        let why = lost.await.unwrap_or_else(|_| gone());
+        // A task tells its result once.
+        self.lost = None;
+        why
+    }
 }
 
 impl Run {
@@ -45,7 +57,7 @@ impl Run {
         let serving = (Rc::clone(&agent), Rc::clone(&vm));
         let lost = spawn_local(async move { serving.0.serve(&serving.1).await });
         let run = Self { agent, vm, kill: Notify::new(), stdin: RefCell::new(None) };
-        Ok((Rc::new(run), Ends { lost, exit: None, output: None }))
+        Ok((Rc::new(run), Ends { lost: Some(lost), exit: None, output: None }))
     }
 
     /// The VM.
@@ -107,7 +119,7 @@ impl Run {
             () = self.kill.notified() => return Err(killed()),
         };
         let Some(exit) = exit else {
-            return Err((&mut ends.lost).await.unwrap_or_else(|_| "the guest went away".to_owned()));
+            return Err(ends.until_lost().await);
         };
         if let Some(output) = &mut ends.output {
             tokio::select! {
@@ -117,11 +129,6 @@ impl Run {
             ends.output = None;
         }
         Ok(exit)
-    }
-
-    /// Waits until a looked-into VM is lost.
-    pub async fn until_lost(&self, ends: &mut Ends) -> String {
-        (&mut ends.lost).await.unwrap_or_else(|_| "the guest went away".to_owned())
     }
 
     /// Has the guest write its disk back and power off.
@@ -137,13 +144,13 @@ impl Run {
     }
 
     /// Ends the VM and lets what it has written reach its readers.
-    pub async fn finish(&self, ends: Ends) {
+    pub async fn finish(&self, mut ends: Ends) {
         self.vm.kill();
-        if let Some(output) = ends.output {
+        if let Some(output) = ends.output.take() {
             // It ends by itself; that it panicked is in the monitor's log.
             let _ = output.await;
         }
-        let _ = ends.lost.await;
+        let _ = ends.until_lost().await;
         *self.stdin.borrow_mut() = None;
     }
 }
