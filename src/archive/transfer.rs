@@ -12,6 +12,7 @@ use super::ArchiveError;
 use crate::engine::Engine;
 use crate::engine::container::Container;
 use crate::engine::state::Verb;
+use crate::halt;
 use crate::monitor::Connection;
 use crate::monitor::wire::{ClientMessage, MonitorMessage};
 
@@ -79,6 +80,7 @@ impl<'a> Files<'a> {
             (connection, MonitorMessage::Stream, Some(stream)) => {
                 // Whoever made it may have wanted it otherwise.
                 stream.set_nonblocking(false).map_err(ArchiveError::Stream)?;
+                halt::point("transfer.begun");
                 Ok(Transfer { stream, connection, container: self.name(), path })
             }
             (_, other, _) => Err(self.failure(other, &path)),
@@ -136,6 +138,7 @@ impl Transfer {
     /// # Errors
     /// When the guest says that it failed, or does not say anything.
     pub fn finish(mut self) -> Result<Option<PathStat>, ArchiveError> {
+        halt::point("transfer.streamed");
         // A guest that has closed its end already says why, if it matters.
         let _ = self.stream.shutdown(Shutdown::Write);
         match self.connection.receive() {

@@ -33,6 +33,7 @@ use super::image::Image;
 use super::layout::{Entry, descriptor};
 use super::reference::Reference;
 use super::staging::{self, Staging};
+use crate::halt;
 
 /// What a load is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -148,6 +149,7 @@ impl ImageStore {
             }
         }
         self.layout.sync_blobs()?;
+        halt::point("store.adopted");
         let loaded = additions.iter().map(|Addition { plan, manifest, .. }| {
             let replaced = self.give_names(&mut entries, manifest.digest, manifest.size, &plan.references);
             Loaded { id: plan.id, references: plan.references.clone(), replaced }
