@@ -204,6 +204,10 @@ impl<'a> Server<'a> {
                 }
                 Ok(())
             }
+            HostMessage::ConnectNetwork { request, .. } | HostMessage::DisconnectNetwork { request, .. } => {
+                let message = "this agent cannot change the network yet".to_owned();
+                self.control.send(&GuestMessage::NetworkFailed { request, message })
+            }
             HostMessage::Shutdown => Ok(()),
         }
     }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use moat_protocol::{ContainerSpec, ExecSpec, HostsEntry, TerminalSize, defaults};
+use moat_protocol::{ContainerSpec, ExecSpec, HostsEntry, NetworkSpec, TerminalSize, defaults};
 use oci_spec::OciSpecError;
 use oci_spec::runtime::{
     BoxBuilder, Capabilities, LinuxCapabilitiesBuilder, Mount, MountBuilder, PosixRlimit, PosixRlimitBuilder,
@@ -45,6 +45,7 @@ pub fn container_spec(
         masked_paths: paths(&defaults::MASKED_PATHS),
         read_only_paths: paths(&defaults::READ_ONLY_PATHS),
         hosts: hosts(&config.hostname),
+        network: NetworkSpec::default(),
         open_stdin: config.process.open_stdin,
         sysctls: config.sysctls.clone(),
         pids_limit: config.resources.pids_limit.map(Into::into),

@@ -152,7 +152,7 @@ impl Machine {
             let place = match stream {
                 Stream::Stdin => &mut streams.stdin,
                 Stream::Output => &mut streams.output,
-                Stream::Archive => panic!("{stream:?} of a process"),
+                Stream::Archive | Stream::Names => panic!("{stream:?} of a process"),
             };
             assert!(place.replace(connection).is_none());
         }
