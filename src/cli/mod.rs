@@ -32,6 +32,7 @@ mod load;
 mod logs;
 mod moment;
 mod monitor;
+mod network_args;
 mod parse;
 mod pause;
 mod prune;
