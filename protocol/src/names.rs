@@ -26,7 +26,7 @@ pub const MAX_QUERY: usize = 4096;
 pub const MIN_MESSAGE: usize = 12;
 
 /// How a program asked, which is how much of an answer it can take.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Transport {
     /// One datagram.
     Udp,

@@ -19,6 +19,7 @@ mod hub;
 mod life;
 mod link;
 mod memory;
+mod names;
 mod run;
 mod session;
 mod spec;
