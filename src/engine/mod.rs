@@ -16,6 +16,7 @@ pub mod health;
 pub mod id;
 pub mod log;
 mod names;
+mod network;
 mod reach;
 mod remove;
 pub mod restart;
