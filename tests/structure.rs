@@ -4,9 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
 
 /// Which of the workspace's packages each one may depend on.
-const ALLOWED: [(&str, &[&str]); 5] = [
-    ("moat", &["moat-protocol", "moat-rootfs", "moat-vmm"]),
-    ("moat-agent", &["moat-protocol"]),
+const ALLOWED: [(&str, &[&str]); 6] = [
+    ("moat", &["moat-netlink", "moat-protocol", "moat-rootfs", "moat-vmm"]),
+    ("moat-agent", &["moat-netlink", "moat-protocol"]),
+    ("moat-netlink", &[]),
     ("moat-protocol", &[]),
     ("moat-rootfs", &[]),
     ("moat-vmm", &[]),

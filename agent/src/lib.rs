@@ -16,6 +16,7 @@ mod process;
 mod processes;
 mod reaper;
 mod requests;
+mod resolver;
 pub mod serve;
 mod stats;
 mod streams;

@@ -8,6 +8,7 @@ use nix::unistd::Pid;
 use crate::archive::{self, Archivist};
 use crate::container::Container;
 use crate::dial::Dial;
+use crate::failure::Failure;
 use crate::serve::Place;
 use crate::task::Task;
 use crate::{kmsg, processes};
@@ -93,6 +94,28 @@ impl Requests {
             none()
         })?;
         self.0.push(task);
+        Ok(())
+    }
+
+    /// Begins to change the network.
+    ///
+    /// # Errors
+    /// What the host is to be told at once.
+    pub fn network(
+        &mut self,
+        request: RequestId,
+        change: impl FnOnce() -> Result<(), Failure>,
+    ) -> Result<(), GuestMessage> {
+        let failed = |message: &str| GuestMessage::NetworkFailed { request, message: message.to_owned() };
+        if self.0.len() >= MOST {
+            return Err(failed("too many requests at once"));
+        }
+        let otherwise = failed("the guest's agent lost the process that was at it");
+        let task = Task::start(otherwise, &[], || match change() {
+            Ok(()) => GuestMessage::NetworkChanged { request },
+            Err(failure) => failed(&failure.message),
+        });
+        self.0.push(task.map_err(|error| failed(&format!("cannot start a process: {error}")))?);
         Ok(())
     }
 

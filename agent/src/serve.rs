@@ -8,13 +8,14 @@ use moat_protocol::frame::FrameError;
 use moat_protocol::guest::{ContainerSpec, ExecSpec, HostMessage};
 use moat_protocol::{GuestMessage, ProcessId, StreamToken};
 
-use crate::container::Container;
+use crate::container::{Container, HOSTS};
 use crate::control::Control;
 use crate::dial::Dial;
 use crate::failure::Failure;
 use crate::process::{News, Part, Process};
 use crate::reaper::Reaper;
 use crate::requests::Requests;
+use crate::resolver::{self, Resolver};
 use crate::streams::BUFFER_SIZE;
 use crate::sys::poll::{self, Interest};
 use crate::{kmsg, network, stats, sys};
@@ -64,6 +65,7 @@ struct Server<'a> {
     /// Those that have not ended, and those whose output is still on its way.
     processes: Vec<Process>,
     requests: Requests,
+    resolver: Option<Resolver>,
     buffer: Box<[u8]>,
 }
 
@@ -73,6 +75,7 @@ enum Subject {
     Process(ProcessId, Part),
     Children,
     Request(usize),
+    Resolver(resolver::Part),
     Control,
 }
 
@@ -87,6 +90,7 @@ impl<'a> Server<'a> {
             container: None,
             processes: Vec::new(),
             requests: Requests::default(),
+            resolver: None,
             buffer: vec![0; BUFFER_SIZE].into_boxed_slice(),
         })
     }
@@ -106,6 +110,12 @@ impl<'a> Server<'a> {
                     Subject::Request(at) => {
                         if let Some(answer) = self.requests.hear(at, self.container.as_ref()) {
                             self.control.send_frame(answer)?;
+                        }
+                    }
+                    Subject::Resolver(part) => {
+                        let pumped = self.resolver.as_mut().map(|it| it.pump(part, events, &mut self.buffer));
+                        if pumped == Some(false) {
+                            self.resolver = None;
                         }
                     }
                     Subject::Control => {
@@ -135,10 +145,13 @@ impl<'a> Server<'a> {
             process.stream_interests().map(move |(part, fd, events)| (of(part), fd, events))
         });
         let requests = self.requests.interests().map(|(at, fd)| (Subject::Request(at), fd, poll::IN));
+        let names = self.resolver.iter().flat_map(Resolver::interests);
+        let names = names.map(|(part, fd, events)| (Subject::Resolver(part), fd, events));
         let watched: Vec<_> = news
             .chain([(Subject::Children, self.reaper.as_fd(), poll::IN)])
             .chain(streams)
             .chain(requests)
+            .chain(names)
             .chain([(Subject::Control, self.control.as_fd(), self.control.interest())])
             .collect();
         let mut interests: Vec<_> =
@@ -204,6 +217,17 @@ impl<'a> Server<'a> {
                 }
                 Ok(())
             }
+            HostMessage::ConnectNetwork { request, device, interface, hosts } => {
+                let file = self.place.etc.join(HOSTS);
+                let started =
+                    self.requests.network(request, || network::connect(&device, &interface, &hosts, &file));
+                self.refuse(started)
+            }
+            HostMessage::DisconnectNetwork { request, device, mac } => {
+                let file = self.place.etc.join(HOSTS);
+                let started = self.requests.network(request, || network::disconnect(&device, mac, &file));
+                self.refuse(started)
+            }
             HostMessage::Shutdown => Ok(()),
         }
     }
@@ -221,7 +245,10 @@ impl<'a> Server<'a> {
         if self.container.is_some() {
             return Err(Failure::setup("this guest's container has been started before"));
         }
-        network::prepare();
+        network::prepare(&spec.network)?;
+        if spec.network.dns.is_resolved_by_host() {
+            self.resolver = Some(Resolver::start(self.dialer, token)?);
+        }
         let (container, process) = Container::start(id, token, spec, self.dialer, self.place)?;
         self.container = Some(container);
         Ok(process)

@@ -15,6 +15,8 @@ pub mod defaults;
 pub mod frame;
 pub mod guest;
 mod message;
+pub mod names;
+mod network;
 pub mod output;
 mod spec;
 mod stats;
@@ -27,11 +29,15 @@ pub use message::{
     BootPhase, ExitStatus, GuestMessage, HostMessage, HostMessageOf, ProcessId, RequestId, StartFailure,
     Stream, StreamHello, StreamToken, TerminalSize,
 };
+pub use network::{
+    Dns, Interface, InterfaceAddress, MAX_ADDRESSES, MAX_DNS_ENTRIES, MAX_INTERFACE_NAME, MAX_INTERFACES,
+    MacAddress, NetworkSpec, NotAMacAddress, RESOLVER,
+};
 pub use spec::{ContainerSpec, ContainerSpecOf, ExecSpec, ExecSpecOf, HostsEntry};
 pub use stats::{MAX_COMMAND, MAX_PROCESSES, ProcessInfo, Stats};
 
 /// The version both ends must speak; it is in every frame's header and rises with every change of a message.
-pub const VERSION: u8 = 2;
+pub const VERSION: u8 = 3;
 
 /// The vsock port (of the host, CID 2) for the control connection.
 pub const CONTROL_PORT: u32 = 1024;

@@ -7,7 +7,8 @@ use oci_spec::runtime::Process;
 use serde::{Deserialize, Serialize};
 
 use crate::archive::{ArchiveFailure, ArchiveTask, PathStat};
-use crate::spec::{ContainerSpec, ExecSpecOf};
+use crate::network::{Interface, MacAddress};
+use crate::spec::{ContainerSpec, ExecSpecOf, HostsEntry};
 use crate::stats::{ProcessInfo, Stats};
 
 /// Names a process for as long as the guest lives; the host chooses it.
@@ -91,6 +92,28 @@ pub enum HostMessageOf<S, P> {
         /// The limit.
         limit: Option<u32>,
     },
+    /// Take a device of the VM into use as one more interface of the container. Answered by
+    /// [`GuestMessage::NetworkChanged`] or [`GuestMessage::NetworkFailed`].
+    ConnectNetwork {
+        /// The request's name.
+        request: RequestId,
+        /// What the guest's kernel calls the device on its platform bus, such as `virtio-mmio.6`; it has no driver yet.
+        device: String,
+        /// What it becomes.
+        interface: Interface,
+        /// What is added to the container's /etc/hosts.
+        hosts: Vec<HostsEntry>,
+    },
+    /// Let go of an interface: its device has no driver afterwards, and the lines of its addresses are gone from
+    /// /etc/hosts. Answered as [`HostMessageOf::ConnectNetwork`] is.
+    DisconnectNetwork {
+        /// The request's name.
+        request: RequestId,
+        /// The device, as above.
+        device: String,
+        /// The interface's hardware address. One that is gone is no error.
+        mac: MacAddress,
+    },
     /// Kill what still runs, write the file system back, power off.
     Shutdown,
 }
@@ -162,6 +185,18 @@ pub enum GuestMessage {
         /// They.
         processes: Vec<ProcessInfo>,
     },
+    /// The network is as it was asked for.
+    NetworkChanged {
+        /// Which request this answers.
+        request: RequestId,
+    },
+    /// The network could not be changed.
+    NetworkFailed {
+        /// Which request this answers.
+        request: RequestId,
+        /// What was asked and what was wrong, in the words a user reads.
+        message: String,
+    },
 }
 
 /// The phases of the guest's boot, in order.
@@ -221,6 +256,9 @@ pub enum Stream {
     Output,
     /// What an [`ArchiveTask`] reads or writes.
     Archive,
+    /// DNS queries of the container's programs, to the host, and their answers, as [`names`](crate::names) has it. It
+    /// belongs to the container's first process.
+    Names,
 }
 
 /// A terminal's size in characters.

@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use oci_spec::runtime::{Mount, Process};
 use serde::{Deserialize, Serialize};
 
+use crate::network::NetworkSpec;
+
 /// What to start, with the OCI types as the host writes them.
 pub type ContainerSpec = ContainerSpecOf<Process, Mount>;
 
@@ -34,6 +36,8 @@ pub struct ContainerSpecOf<P, M> {
     pub read_only_paths: Vec<String>,
     /// The container's /etc/hosts.
     pub hosts: Vec<HostsEntry>,
+    /// Its interfaces, and its /etc/resolv.conf.
+    pub network: NetworkSpec,
     /// Whether stdin is connected; without it the process reads end of file at once.
     pub open_stdin: bool,
     /// Kernel parameters by their dotted names, set before the process starts.

@@ -11,9 +11,10 @@ use std::path::Path;
 
 use moat_protocol::frame::{self, HEADER_SIZE};
 use moat_protocol::{
-    ArchiveFailure, ArchiveTask, BootPhase, ContainerSpec, ExecSpec, ExitStatus, GuestMessage, HostMessage,
-    HostsEntry, PathStat, ProcessId, ProcessInfo, RequestId, StartFailure, Stats, Stream, StreamHello,
-    StreamToken, TerminalSize, VERSION, defaults, guest,
+    ArchiveFailure, ArchiveTask, BootPhase, ContainerSpec, Dns, ExecSpec, ExitStatus, GuestMessage,
+    HostMessage, HostsEntry, Interface, InterfaceAddress, MacAddress, NetworkSpec, PathStat, ProcessId,
+    ProcessInfo, RESOLVER, RequestId, StartFailure, Stats, Stream, StreamHello, StreamToken, TerminalSize,
+    VERSION, defaults, guest,
 };
 use oci_spec::runtime::{
     BoxBuilder, Capability, LinuxCapabilitiesBuilder, MountBuilder, PosixRlimitBuilder, PosixRlimitType,
@@ -54,6 +55,18 @@ fn process() -> Process {
         .unwrap()
 }
 
+fn interface() -> Interface {
+    let address = |text: &str, prefix| InterfaceAddress { address: text.parse().unwrap(), prefix };
+    Interface {
+        mac: MacAddress([2, 0x42, 172, 17, 0, 2]),
+        name: "eth0".to_owned(),
+        mtu: 1500,
+        addresses: vec![address("172.17.0.2", 16), address("fd00::2", 64)],
+        gateway_v4: Some([172, 17, 0, 1].into()),
+        gateway_v6: None,
+    }
+}
+
 fn spec() -> ContainerSpec {
     let options = ["nosuid".to_owned(), "size=64k".to_owned()];
     let mount = MountBuilder::default().destination("/tmp").typ("tmpfs").source("tmpfs").options(options);
@@ -66,6 +79,14 @@ fn spec() -> ContainerSpec {
         masked_paths: vec!["/proc/kcore".to_owned()],
         read_only_paths: vec!["/proc/sys".to_owned()],
         hosts: vec![HostsEntry { address: "::1".to_owned(), names: vec!["localhost".to_owned()] }],
+        network: NetworkSpec {
+            interfaces: vec![interface()],
+            dns: Dns {
+                servers: vec![RESOLVER.into()],
+                search: vec!["example.org".to_owned()],
+                options: vec!["ndots:0".to_owned()],
+            },
+        },
         open_stdin: true,
         sysctls: [("kernel.msgmax".to_owned(), "65536".to_owned())].into(),
         pids_limit: Some(100),
@@ -100,6 +121,17 @@ fn host_messages() -> Vec<HostMessage> {
         HostMessage::Processes { request: REQUEST },
         HostMessage::LimitProcesses { limit: Some(5) },
         HostMessage::LimitProcesses { limit: None },
+        HostMessage::ConnectNetwork {
+            request: REQUEST,
+            device: "virtio-mmio.6".to_owned(),
+            interface: interface(),
+            hosts: vec![HostsEntry { address: "172.17.0.2".to_owned(), names: vec!["box".to_owned()] }],
+        },
+        HostMessage::DisconnectNetwork {
+            request: REQUEST,
+            device: "virtio-mmio.6".to_owned(),
+            mac: MacAddress([2, 0x42, 172, 17, 0, 2]),
+        },
     ]
     .into_iter()
     .chain(archive_tasks().into_iter().map(|task| HostMessage::Archive {
@@ -179,11 +211,13 @@ fn guest_messages() -> Vec<GuestMessage> {
         archive_failed(ArchiveFailure::Io),
         GuestMessage::Stats { request: REQUEST, stats: stats() },
         GuestMessage::Processes { request: REQUEST, processes: vec![process_info()] },
+        GuestMessage::NetworkChanged { request: REQUEST },
+        GuestMessage::NetworkFailed { request: REQUEST, message: "m".to_owned() },
     ]
 }
 
 fn hellos() -> Vec<StreamHello> {
-    [Stream::Stdin, Stream::Output, Stream::Archive]
+    [Stream::Stdin, Stream::Output, Stream::Archive, Stream::Names]
         .map(|stream| StreamHello { stream, token: token() })
         .to_vec()
 }
@@ -240,6 +274,8 @@ fn the_guest_reads_what_the_host_writes() {
     let Some(guest::HostMessage::Start { spec, .. }) = read.next() else { panic!("not a start") };
     assert_eq!((spec.hostname.as_str(), spec.user.as_str()), ("box", "app:1000"));
     assert!(spec.read_only_root && spec.open_stdin);
+    assert_eq!(spec.network.interfaces, [interface()]);
+    assert!(spec.network.dns.is_resolved_by_host());
     let process = spec.process;
     assert!(process.terminal && process.no_new_privileges);
     assert_eq!(process.console_size.map(|size| (size.height, size.width)), Some((24, 80)));

@@ -8,6 +8,7 @@
 //! run       one VM and the first process in it; hub: where that process's output goes
 //! stop      ends the container, for whoever asks
 //! health    asks the container now and then how it is
+//! network   its networks; names: who is asked for on them; relay: what comes to its ports over IPv6
 //! ```
 //! All of them are tasks of one thread and share a [`Monitor`].
 
@@ -19,6 +20,9 @@ mod hub;
 mod life;
 mod link;
 mod memory;
+mod names;
+mod network;
+mod relay;
 mod run;
 mod session;
 mod spec;
@@ -46,6 +50,7 @@ use crate::engine::id::ContainerId;
 use crate::engine::state::State;
 use crate::engine::{Engine, EngineError, MonitorStart, Purpose, events, socket};
 use crate::halt;
+use crate::network::attach::Attached;
 use crate::record::Lock;
 use hub::Hub;
 use run::Run;
@@ -77,6 +82,8 @@ struct Monitor {
     by_user: Cell<bool>,
     /// It is to be kept although it was to be removed at its end.
     keep: Cell<bool>,
+    /// What it has of networks, from its first boot to its end.
+    network: RefCell<Option<Rc<Attached>>>,
     /// How many clients are connected.
     clients: watch::Sender<usize>,
 }
@@ -122,6 +129,7 @@ pub fn run(engine: Engine, id: &ContainerId, start: &MonitorStart) -> Result<(),
         stopped: Notify::new(),
         by_user: Cell::new(false),
         keep: Cell::new(false),
+        network: RefCell::new(None),
         clients: watch::Sender::new(0),
     });
     let tasks = tokio::task::LocalSet::new();

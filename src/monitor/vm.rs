@@ -5,7 +5,7 @@ use std::io::{self, Read};
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
-use moat_vmm::config::{DiskConfig, Fd, JailConfig, SegmentConfig, VmConfig, VsockConfig};
+use moat_vmm::config::{DiskConfig, DiskLimits, Fd, JailConfig, SegmentConfig, VmConfig, VsockConfig};
 use moat_vmm::control::{Answer, Command, MAX_PACKET};
 use moat_vmm::launch::{Child, Exit, Launch, LaunchError};
 use moat_vmm::report::{MAX_REPORT_LINE, Report, StopReason};
@@ -18,11 +18,14 @@ use tokio::net::UnixStream;
 use tokio::time::timeout;
 
 use super::descriptors;
+use super::network::cards;
 use crate::engine::EngineError;
 use crate::engine::artifacts::{Artifacts, Missing};
 use crate::engine::cgroup::Cgroup;
 use crate::engine::config::Resources;
 use crate::engine::container::Container;
+use crate::network::NetworkError;
+use crate::network::attach::Attached;
 use crate::store::ImageDisk;
 
 /// The guest's context id. Each VM has a vsock of its own, so all of them can be the same.
@@ -50,6 +53,9 @@ pub enum VmError {
     /// Its disks or its cgroup could not be made.
     #[error(transparent)]
     Engine(#[from] EngineError),
+    /// Its networks could not be made.
+    #[error(transparent)]
+    Network(#[from] NetworkError),
     /// Its process could not be started.
     #[error(transparent)]
     Launch(#[from] LaunchError),
@@ -77,11 +83,16 @@ pub struct Dialed {
 }
 
 impl Vm {
-    /// Starts the VM of `container`, jailed and in the cgroup `cgroup`.
+    /// Starts the VM of `container`, jailed, in a cgroup of its own and on the networks that it has joined.
     ///
     /// # Errors
     /// When something it needs is missing or refused.
-    pub fn start(container: &Container, disk: ImageDisk, debug_console: bool) -> Result<Self, VmError> {
+    pub fn start(
+        container: &Container,
+        disk: ImageDisk,
+        network: Option<&Attached>,
+        debug_console: bool,
+    ) -> Result<Self, VmError> {
         let artifacts = Artifacts::find()?;
         let cgroup =
             Cgroup::of(container.id()).create(&container.config.resources).map_err(EngineError::from)?;
@@ -98,6 +109,8 @@ impl Vm {
             initramfs: launch.add(Artifacts::open(&artifacts.initramfs())?.into()),
             command_line: COMMAND_LINE.to_owned(),
             disks: disks(container, disk, &mut launch)?,
+            networks: cards(network, container.config.resources.vcpus(), &mut launch)?,
+            spare_networks: 0,
             vsock: VsockConfig { guest_cid: GUEST_CID, dial: launch.add(their_dial) },
             control: Some(launch.add(their_control)),
             balloon: true,
@@ -173,6 +186,7 @@ impl Vm {
         let length = timeout(CONTROL_LIMIT, self.control.async_io(Interest::READABLE, receive)).await??.0;
         match serde_json::from_slice(&buffer[..length])? {
             Answer::Memory { .. } => Ok(()),
+            Answer::Network { .. } => Err(io::Error::other("the VM answered another question")),
             Answer::Refused { message } => Err(io::Error::other(message)),
         }
     }
@@ -248,9 +262,12 @@ fn disks(container: &Container, image: ImageDisk, launch: &mut Launch) -> Result
         offset: 0,
         length: segment.length,
     });
-    let image = DiskConfig::ReadOnly { segments: segments.collect() };
+    let image = DiskConfig::ReadOnly { segments: segments.collect(), limits: DiskLimits::default() };
     let writable = File::options().read(true).write(true).open(container.directory.writable())?;
-    Ok(vec![image, DiskConfig::ReadWrite { file: launch.add(writable.into()) }])
+    Ok(vec![
+        image,
+        DiskConfig::ReadWrite { file: launch.add(writable.into()), limits: DiskLimits::default() },
+    ])
 }
 
 fn debug_console_descriptor(wanted: bool, launch: &mut Launch) -> io::Result<Option<Fd>> {

@@ -133,6 +133,8 @@ pub struct VmFiles {
     pub initramfs: File,
     /// The files of each disk.
     pub disks: Vec<Vec<Arc<File>>>,
+    /// The taps of each network.
+    pub networks: Vec<Vec<OwnedFd>>,
     /// The socket over which connections are handed out.
     pub dial: OwnedFd,
     /// The socket for commands.
@@ -152,14 +154,20 @@ impl VmFiles {
         let mut disks = Vec::with_capacity(config.disks.len());
         for (index, disk) in config.disks.iter().enumerate() {
             disks.push(match disk {
-                DiskConfig::ReadOnly { segments } => segments
+                DiskConfig::ReadOnly { segments, .. } => segments
                     .iter()
                     .map(|segment| fds.share(segment.file, &format!("disk {index}")))
                     .collect::<Result<_, _>>()?,
-                DiskConfig::ReadWrite { file } => {
+                DiskConfig::ReadWrite { file, .. } => {
                     vec![Arc::new(fds.take(*file, &format!("disk {index}"), Access::Both)?.into())]
                 }
             });
+        }
+        let mut networks = Vec::with_capacity(config.networks.len());
+        for (index, network) in config.networks.iter().enumerate() {
+            let taps =
+                network.taps.iter().map(|tap| fds.take(*tap, &format!("network {index}"), Access::Both));
+            networks.push(taps.collect::<Result<_, _>>()?);
         }
         let debug_console = config
             .debug_console
@@ -171,6 +179,7 @@ impl VmFiles {
             kernel: fds.take(config.kernel, "kernel", Access::Read)?.into(),
             initramfs: fds.take(config.initramfs, "initramfs", Access::Read)?.into(),
             disks,
+            networks,
             dial: fds.take(config.vsock.dial, "vsock.dial", Access::Both)?,
             control,
             debug_console,

@@ -5,8 +5,8 @@ use std::fs;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
-use moat_protocol::HostsEntry;
 use moat_protocol::guest::ContainerSpec;
+use moat_protocol::{Dns, HostsEntry, MAX_DNS_ENTRIES};
 
 use super::mounts::mount_file;
 use super::root::Root;
@@ -14,16 +14,19 @@ use crate::failure::Context;
 use crate::failure::Failure;
 use crate::sys::mount::clone_tree;
 
+/// The name of the container's /etc/hosts in the agent's directory.
+pub const HOSTS: &str = "hosts";
+
 const FILES: [(&str, &str); 3] =
-    [("/etc/hostname", "hostname"), ("/etc/hosts", "hosts"), ("/etc/resolv.conf", "resolv.conf")];
+    [("/etc/hostname", "hostname"), ("/etc/hosts", HOSTS), ("/etc/resolv.conf", "resolv.conf")];
 
 /// The files, ready to be mounted.
 pub struct Files(Vec<(&'static str, OwnedFd)>);
 
 /// Writes the files into `directory` and takes hold of them. The umask must be zero.
 pub fn prepare(spec: &ContainerSpec, directory: &Path) -> Result<Files, Failure> {
-    // Without a network there is no name server; an empty file keeps whoever built the image from naming one.
-    let contents = [format!("{}\n", spec.hostname), hosts(&spec.hosts)?, String::new()];
+    let contents =
+        [format!("{}\n", spec.hostname), hosts_lines(&spec.hosts)?, resolv_conf(&spec.network.dns)?];
     let mut files = Vec::new();
     for ((path, name), content) in FILES.into_iter().zip(contents) {
         let what = format!("cannot write {path}");
@@ -43,17 +46,45 @@ impl Files {
     }
 }
 
-fn hosts(entries: &[HostsEntry]) -> Result<String, Failure> {
+/// Entries as lines of an /etc/hosts.
+///
+/// # Errors
+/// When one of them would not stay one line.
+pub fn hosts_lines(entries: &[HostsEntry]) -> Result<String, Failure> {
     let mut text = String::new();
     for entry in entries {
         // One entry must stay one line.
-        let words = || std::iter::once(&entry.address).chain(&entry.names);
-        if words().any(|word| word.is_empty() || word.contains(|c: char| c.is_whitespace() || c == '#')) {
+        if !std::iter::once(&entry.address).chain(&entry.names).all(|word| is_word(word)) {
             return Err(Failure::setup(format!("a hosts entry is not an address and names: {entry:?}")));
         }
         text.push_str(&format!("{}\t{}\n", entry.address, entry.names.join(" ")));
     }
     Ok(text)
+}
+
+/// Without name servers an empty file keeps whoever built the image from naming one.
+fn resolv_conf(dns: &Dns) -> Result<String, Failure> {
+    let words = || dns.search.iter().chain(&dns.options);
+    if dns.servers.len().max(dns.search.len()).max(dns.options.len()) > MAX_DNS_ENTRIES {
+        return Err(Failure::setup(format!(
+            "more than {MAX_DNS_ENTRIES} entries in a list for /etc/resolv.conf"
+        )));
+    }
+    if let Some(word) = words().find(|word| !is_word(word)) {
+        return Err(Failure::setup(format!("\"{word}\" is no word for /etc/resolv.conf")));
+    }
+    let servers: String = dns.servers.iter().map(|server| format!("nameserver {server}\n")).collect();
+    let line = |name: &str, words: &[String]| match words {
+        [] => String::new(),
+        words => format!("{name} {}\n", words.join(" ")),
+    };
+    Ok(servers + &line("search", &dns.search) + &line("options", &dns.options))
+}
+
+/// Whether a text cannot become more than one word of a line.
+fn is_word(text: &str) -> bool {
+    !text.is_empty()
+        && !text.contains(|c: char| c.is_whitespace() || c.is_control() || matches!(c, '#' | ';'))
 }
 
 #[cfg(test)]
@@ -67,7 +98,7 @@ mod tests {
     #[test]
     fn hosts_are_lines() {
         let text =
-            hosts(&[entry("127.0.0.1", &["localhost"]), entry("::1", &["localhost", "ip6-localhost"])]);
+            hosts_lines(&[entry("127.0.0.1", &["localhost"]), entry("::1", &["localhost", "ip6-localhost"])]);
         assert_eq!(text.unwrap(), "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost\n");
         for bad in [
             entry("1.2.3.4\n5.6.7.8", &["x"]),
@@ -75,7 +106,23 @@ mod tests {
             entry("", &["x"]),
             entry("::1", &["#"]),
         ] {
-            assert!(hosts(&[bad]).is_err());
+            assert!(hosts_lines(&[bad]).is_err());
         }
+    }
+
+    #[test]
+    fn name_servers_are_lines() {
+        assert_eq!(resolv_conf(&Dns::default()).unwrap(), "");
+        let dns = Dns {
+            servers: vec![[127, 0, 0, 11].into()],
+            search: vec!["a.example".to_owned(), "b.example".to_owned()],
+            options: vec!["ndots:0".to_owned()],
+        };
+        let expected = "nameserver 127.0.0.11\nsearch a.example b.example\noptions ndots:0\n";
+        assert_eq!(resolv_conf(&dns).unwrap(), expected);
+        for bad in ["", "a b", "a\nnameserver 6.6.6.6", ";"] {
+            assert!(resolv_conf(&Dns { search: vec![bad.to_owned()], ..Dns::default() }).is_err(), "{bad:?}");
+        }
+        assert!(resolv_conf(&Dns { options: vec!["a".to_owned(); 33], ..Dns::default() }).is_err());
     }
 }

@@ -27,6 +27,7 @@ use nix::sched::{CloneFlags, setns};
 use nix::unistd::Pid;
 
 pub use cgroup::Cgroup;
+pub use files::{HOSTS, hosts_lines};
 pub use root::{MOUNT_POINT, Root, file_type};
 
 use crate::dial::Dial;

@@ -13,11 +13,12 @@ pub struct Streams {
     pub terminal: bool,
     pub stdin: Option<UnixStream>,
     pub output: Option<UnixStream>,
+    pub names: Option<UnixStream>,
 }
 
 impl Default for Streams {
     fn default() -> Self {
-        Self { process: ProcessId(0), terminal: false, stdin: None, output: None }
+        Self { process: ProcessId(0), terminal: false, stdin: None, output: None, names: None }
     }
 }
 

@@ -85,6 +85,11 @@ impl Machine {
         Self { directory, control, streams, guest }
     }
 
+    /// The guest, whose network namespace is the container's.
+    pub fn pid(&self) -> Pid {
+        self.guest
+    }
+
     /// The image.
     pub fn image(&self) -> PathBuf {
         self.directory.path().join("root")
@@ -127,9 +132,10 @@ impl Machine {
     /// Starts a container and connects its streams.
     pub fn start(&mut self, spec: ContainerSpec) -> Result<Streams, (StartFailure, String)> {
         let (terminal, stdin) = (spec.process.terminal().unwrap_or(false), spec.open_stdin);
+        let names = spec.network.dns.is_resolved_by_host();
         let spec = Box::new(spec);
         self.send(&HostMessage::Start { process: PROCESS, token: token_of(PROCESS), spec });
-        self.connect(PROCESS, terminal, 1 + usize::from(stdin))
+        self.connect(PROCESS, terminal, 1 + usize::from(stdin) + usize::from(names))
     }
 
     /// Starts one more process and connects its streams.
@@ -152,6 +158,7 @@ impl Machine {
             let place = match stream {
                 Stream::Stdin => &mut streams.stdin,
                 Stream::Output => &mut streams.output,
+                Stream::Names => &mut streams.names,
                 Stream::Archive => panic!("{stream:?} of a process"),
             };
             assert!(place.replace(connection).is_none());

@@ -9,6 +9,7 @@ mod guest;
 mod host;
 mod hostile;
 mod machine;
+mod network;
 mod options;
 mod process;
 mod read;

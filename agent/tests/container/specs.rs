@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use moat_protocol::{ContainerSpec, ExecSpec, HostsEntry, defaults};
+use moat_protocol::{ContainerSpec, ExecSpec, HostsEntry, NetworkSpec, defaults};
 use oci_spec::runtime::{
     LinuxCapabilities, LinuxCapabilitiesBuilder, Mount, MountBuilder, Process, ProcessBuilder, UserBuilder,
 };
@@ -23,6 +23,7 @@ pub fn spec(args: &[&str]) -> ContainerSpec {
         masked_paths: defaults::MASKED_PATHS.map(str::to_owned).to_vec(),
         read_only_paths: defaults::READ_ONLY_PATHS.map(str::to_owned).to_vec(),
         hosts: vec![HostsEntry { address: "127.0.0.1".to_owned(), names: vec!["localhost".to_owned()] }],
+        network: NetworkSpec::default(),
         open_stdin: false,
         sysctls: BTreeMap::new(),
         pids_limit: None,

@@ -28,6 +28,7 @@ pub struct Expected {
     pub archives: HashMap<RequestId, oneshot::Sender<ArchiveResult>>,
     pub stats: HashMap<RequestId, oneshot::Sender<Stats>>,
     pub processes: HashMap<RequestId, oneshot::Sender<Vec<ProcessInfo>>>,
+    pub networks: HashMap<RequestId, oneshot::Sender<Result<(), String>>>,
 }
 
 impl Expected {
@@ -65,6 +66,12 @@ impl Expected {
             }
             GuestMessage::Processes { request, processes } => {
                 let _ = self.processes.remove(&request).ok_or_else(unexpected)?.send(processes);
+            }
+            GuestMessage::NetworkChanged { request } => {
+                let _ = self.networks.remove(&request).ok_or_else(unexpected)?.send(Ok(()));
+            }
+            GuestMessage::NetworkFailed { request, message } => {
+                let _ = self.networks.remove(&request).ok_or_else(unexpected)?.send(Err(message));
             }
             GuestMessage::Hello | GuestMessage::BootFailed { .. } => {
                 return Err("the guest's agent broke the protocol: it greeted twice".to_owned());

@@ -12,8 +12,9 @@ use std::time::Duration;
 
 use moat_protocol::frame::FrameError;
 use moat_protocol::{
-    ArchiveFailure, ArchiveTask, CONTROL_PORT, ContainerSpec, ExecSpec, GuestMessage, HostMessage, PathStat,
-    ProcessId, ProcessInfo, RequestId, STREAM_PORT, Stats, Stream, StreamHello, StreamToken, TerminalSize,
+    ArchiveFailure, ArchiveTask, CONTROL_PORT, ContainerSpec, ExecSpec, GuestMessage, HostMessage,
+    HostsEntry, Interface, MacAddress, PathStat, ProcessId, ProcessInfo, RequestId, STREAM_PORT, Stats,
+    Stream, StreamHello, StreamToken, TerminalSize,
 };
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::time::timeout;
@@ -81,6 +82,8 @@ pub struct Running {
     pub output: Option<StdUnixStream>,
     /// What it reads.
     pub stdin: Option<StdUnixStream>,
+    /// What the container's programs ask about names.
+    pub names: Option<StdUnixStream>,
     /// Told when it has ended; an error means that the guest was lost before.
     pub exit: oneshot::Receiver<Exit>,
 }
@@ -187,7 +190,10 @@ impl Agent {
     /// # Errors
     /// When it cannot be started.
     pub async fn start(&self, spec: ContainerSpec) -> Result<Running, RequestError> {
-        let wanted = wanted(spec.open_stdin, true);
+        let mut wanted = wanted(spec.open_stdin, true);
+        if spec.network.dns.is_resolved_by_host() {
+            wanted.push(Stream::Names);
+        }
         let message = |process, token| HostMessage::Start { process, token, spec: Box::new(spec) };
         self.run(MAIN, wanted, message).await
     }
@@ -240,6 +246,7 @@ impl Agent {
             process,
             output: streams.remove(&Stream::Output),
             stdin: streams.remove(&Stream::Stdin),
+            names: streams.remove(&Stream::Names),
             exit,
         })
     }
@@ -298,6 +305,36 @@ impl Agent {
         let (sender, answer) = oneshot::channel();
         self.expected.borrow_mut().processes.insert(request, sender);
         self.ask(&HostMessage::Processes { request }, answer).await
+    }
+
+    /// Takes a device of the VM into use as one more interface, and adds `hosts` to the container's /etc/hosts. `device` is
+    /// what the guest's kernel calls it on its platform bus.
+    ///
+    /// # Errors
+    /// When the guest refuses or does not answer.
+    pub async fn connect_network(
+        &self,
+        device: String,
+        interface: Interface,
+        hosts: Vec<HostsEntry>,
+    ) -> Result<(), RequestError> {
+        let request = RequestId(self.next_id());
+        self.change_network(request, HostMessage::ConnectNetwork { request, device, interface, hosts }).await
+    }
+
+    /// Lets go of an interface, so that its device can be taken away.
+    ///
+    /// # Errors
+    /// As [`Agent::connect_network`].
+    pub async fn disconnect_network(&self, device: String, mac: MacAddress) -> Result<(), RequestError> {
+        let request = RequestId(self.next_id());
+        self.change_network(request, HostMessage::DisconnectNetwork { request, device, mac }).await
+    }
+
+    async fn change_network(&self, request: RequestId, message: HostMessage) -> Result<(), RequestError> {
+        let (sender, answer) = oneshot::channel();
+        self.expected.borrow_mut().networks.insert(request, sender);
+        self.ask(&message, answer).await?.map_err(RequestError::setup)
     }
 
     async fn ask<T>(&self, message: &HostMessage, answer: oneshot::Receiver<T>) -> Result<T, RequestError> {
