@@ -101,6 +101,13 @@ impl Cgroup {
         text.lines().filter_map(|line| line.parse().ok()).collect()
     }
 
+    /// How much time processors have spent on it; zero when the kernel does not tell.
+    pub fn processor_time(&self) -> Duration {
+        let text = fs::read_to_string(self.0.join("cpu.stat")).unwrap_or_default();
+        let usage = text.lines().find_map(|line| line.strip_prefix("usage_usec ")?.parse().ok());
+        Duration::from_micros(usage.unwrap_or(0))
+    }
+
     fn create_parent(parent: &Path) -> Result<(), CgroupError> {
         if !Path::new(MOUNT).join("cgroup.controllers").exists() {
             return Err(CgroupError::NotMounted);

@@ -67,6 +67,7 @@ pub enum VmError {
 /// A running VM.
 pub struct Vm {
     resources: Resources,
+    cgroup: Cgroup,
     child: Child,
     exit: AsyncFd<OwnedFd>,
     dial: AsyncFd<OwnedFd>,
@@ -94,8 +95,8 @@ impl Vm {
         debug_console: bool,
     ) -> Result<Self, VmError> {
         let artifacts = Artifacts::find()?;
-        let cgroup =
-            Cgroup::of(container.id()).create(&container.config.resources).map_err(EngineError::from)?;
+        let cgroup = Cgroup::of(container.id());
+        let directory = cgroup.create(&container.config.resources).map_err(EngineError::from)?;
         let (dial, their_dial) = packets()?;
         let (control, their_control) = packets()?;
         let (report, report_writer) = nix::unistd::pipe2(OFlag::O_CLOEXEC).map_err(io::Error::from)?;
@@ -118,10 +119,11 @@ impl Vm {
             debug_console: debug_console_descriptor(debug_console, &mut launch)?,
             jail: JailConfig { uid: container.id().uid(), gid: container.id().uid() },
         };
-        launch.cgroup(cgroup.into());
+        launch.cgroup(directory.into());
         let child = launch.start(&artifacts.vmm(), &config)?;
         Ok(Self {
             resources: container.config.resources,
+            cgroup,
             exit: descriptors::watched(child.as_fd().try_clone_to_owned()?)?,
             child,
             dial: descriptors::watched(dial)?,
@@ -133,6 +135,11 @@ impl Vm {
     /// What it was started with.
     pub fn resources(&self) -> &Resources {
         &self.resources
+    }
+
+    /// How much time processors have spent on it.
+    pub fn processor_time(&self) -> Duration {
+        self.cgroup.processor_time()
     }
 
     /// The next connection that the guest opens. It can be given up at any moment.

@@ -1,4 +1,5 @@
-"""life.py DIST ARCHIVE RUNS: listing, exec and start against podman; fifty starts at once; memory that comes back."""
+"""life.py DIST ARCHIVE RUNS [PART...]: exec and start against podman, listing, memory that comes back, fifty starts at
+once; or only some of these: podman, listing, memory, many."""
 
 import concurrent.futures
 import os
@@ -129,18 +130,24 @@ def memory_comes_back(moat):
 
 
 def main():
-    dist, archive, runs = sys.argv[1:]
-    with common.Moat(dist, archive) as moat:
-        with Podman(archive) as podman:
-            against_podman(moat, podman, int(runs))
-        listing_root(dist, archive, int(runs))
-        memory_comes_back(moat)
-        many_at_once(moat)
+    dist, archive, runs, *wanted = sys.argv[1:]
+    for part in wanted or PARTS:
+        # Each in a root of its own.
+        with common.Moat(dist, archive) as moat:
+            PARTS[part](moat, archive, int(runs))
 
 
-def listing_root(dist, archive, runs):
-    with common.Moat(dist, archive) as moat:
-        listing(moat, runs)
+def with_podman(moat, archive, runs):
+    with Podman(archive) as podman:
+        against_podman(moat, podman, runs)
+
+
+PARTS = {
+    "podman": with_podman,
+    "listing": lambda moat, _, runs: listing(moat, runs),
+    "memory": lambda moat, _, __: memory_comes_back(moat),
+    "many": lambda moat, _, __: many_at_once(moat),
+}
 
 
 main()

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::os::unix::net::UnixStream as StdUnixStream;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use moat_protocol::frame::FrameError;
 use moat_protocol::{
@@ -26,9 +26,15 @@ use super::vm::{Dialed, Vm};
 use crate::engine::id::random_hex;
 use crate::engine::signal;
 
-/// How long a guest may take from the first instruction to its first message. Far more than a boot takes on any
-/// machine that can run one; it is there for guests that never come up.
+/// How much processor time a guest may take from the first instruction to its first message. Far more than a boot takes on
+/// any machine that can run one; it is there for guests that never come up.
 pub const BOOT_LIMIT: Duration = Duration::from_secs(120);
+
+/// How much a guest that boots uses of each [`BOOT_LIMIT`] that passes, however many others a busy host serves meanwhile.
+const BOOT_PROGRESS: Duration = Duration::from_millis(500);
+
+/// How long a boot may take altogether.
+const BOOT_PATIENCE: Duration = Duration::from_secs(900);
 
 /// How long the agent may take to answer, or to connect the streams of a request.
 pub const AGENT_LIMIT: Duration = Duration::from_secs(60);
@@ -119,12 +125,12 @@ impl Agent {
     /// # Errors
     /// When the guest does not come up.
     pub async fn greet(vm: &Vm) -> Result<Self, RequestError> {
-        let booted = timeout(BOOT_LIMIT, vm.during(Self::first_message(vm))).await;
-        booted
-            .map_err(|_| {
-                RequestError::setup(format!("the guest did not boot within {} s", BOOT_LIMIT.as_secs()))
-            })?
-            .map_err(RequestError::setup)?
+        tokio::select! {
+            booted = vm.during(Self::first_message(vm)) => booted.map_err(RequestError::setup)?,
+            seconds = boot_overdue(vm) => {
+                Err(RequestError::setup(format!("the guest did not boot within {seconds} s")))
+            }
+        }
     }
 
     async fn first_message(vm: &Vm) -> Result<Self, RequestError> {
@@ -387,6 +393,21 @@ impl Agent {
             self.expected.borrow_mut().streams.insert(token.0.clone(), streams);
         }
         Ok((token, arriving))
+    }
+}
+
+/// Returns when a guest that boots should long have said something, with the seconds that it had.
+async fn boot_overdue(vm: &Vm) -> u64 {
+    let began = Instant::now();
+    let mut before = Duration::ZERO;
+    loop {
+        tokio::time::sleep(BOOT_LIMIT).await;
+        let (used, passed) = (vm.processor_time(), began.elapsed());
+        let stuck = used.saturating_sub(before) < BOOT_PROGRESS;
+        if stuck || used >= BOOT_LIMIT || passed >= BOOT_PATIENCE {
+            return passed.as_secs();
+        }
+        before = used;
     }
 }
 
