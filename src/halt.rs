@@ -8,7 +8,7 @@ use std::sync::OnceLock;
 use nix::sys::signal::{Signal, raise};
 
 /// Every place, in the order of a container's life.
-pub const POINTS: [&str; 18] = [
+pub const POINTS: [&str; 20] = [
     "create.reserved",
     "create.named",
     "create.disk-made",
@@ -18,6 +18,8 @@ pub const POINTS: [&str; 18] = [
     "start.bound",
     "start.spawned",
     "monitor.heard-client",
+    "network.reserved",
+    "network.admitted",
     "monitor.vm-launched",
     "monitor.guest-up",
     "monitor.process-started",

@@ -9,6 +9,7 @@ pub mod halt;
 pub mod image_config;
 pub mod monitor;
 pub mod names;
+pub mod network;
 pub mod record;
 pub mod root;
 pub mod store;

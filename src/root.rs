@@ -9,6 +9,7 @@
 //!   template.ext4           an empty writable disk
 //!   names/NAME              the id of the container of that name
 //!   containers/ID/          one container: its record, lock, writable disk and log
+//!   networks/                networks, and who is on them
 //!   containers.lock         held while a container's name is taken or an image is removed
 //! ```
 
@@ -30,7 +31,9 @@ impl Root {
     /// When a directory cannot be created.
     pub fn open(path: &Path) -> io::Result<Self> {
         let root = Self(std::path::absolute(path)?);
-        for directory in [root.0.clone(), root.images(), root.indexes(), root.containers(), root.names()] {
+        for directory in
+            [root.0.clone(), root.images(), root.indexes(), root.containers(), root.names(), root.networks()]
+        {
             std::fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
         }
         Ok(root)
@@ -59,6 +62,11 @@ impl Root {
     /// The containers' names.
     pub fn names(&self) -> PathBuf {
         self.0.join("names")
+    }
+
+    /// The networks.
+    pub fn networks(&self) -> PathBuf {
+        self.0.join("networks")
     }
 
     /// The empty writable disk.

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::health::HealthCheck;
 use super::id::ContainerId;
 use super::restart::RestartPolicy;
+use crate::network::request::NetworkRequest;
 
 /// The memory of a VM when nothing else is said, in MiB. The guest's kernel keeps about 1.6 % of it in tables, so a
 /// larger default would cost every small container.
@@ -62,6 +63,9 @@ pub struct ContainerConfig {
     pub shm_size: u64,
     /// Whether PID 1 is an init that reaps orphans and passes signals on.
     pub init: bool,
+    /// What it asks of networks.
+    #[serde(default)]
+    pub network: NetworkRequest,
     /// Ports that the image says it serves, such as `80/tcp`.
     pub exposed_ports: Vec<String>,
     /// Directories that the image says hold data.

@@ -13,6 +13,7 @@ use super::create::CreateOptions;
 use super::health::HealthCheck;
 use super::id::{ContainerId, random_name};
 use super::{EngineError, log, signal};
+use crate::network::port::ContainerPort;
 use crate::store::Image;
 
 /// The search path of a container whose image names none, Docker's.
@@ -64,7 +65,8 @@ pub(super) fn configure(
         sysctls: options.sysctls,
         shm_size: options.shm_size.unwrap_or(DEFAULT_SHM_SIZE),
         init: options.init,
-        exposed_ports: sorted(image_config.exposed_ports()),
+        exposed_ports: exposed(image_config.exposed_ports(), &options.expose),
+        network: options.network,
         volumes: sorted(image_config.volumes()),
         id,
     })
@@ -76,6 +78,15 @@ fn shell(document: &Value) -> Vec<String> {
     own.and_then(|value| serde_json::from_value::<Vec<String>>(value).ok())
         .filter(|words| !words.is_empty())
         .unwrap_or_else(|| DEFAULT_SHELL.map(str::to_owned).to_vec())
+}
+
+/// The image's ports and the user's.
+fn exposed(image: &Option<Vec<String>>, more: &[ContainerPort]) -> Vec<String> {
+    let mut ports = image.clone().unwrap_or_default();
+    ports.extend(more.iter().map(ToString::to_string));
+    ports.sort();
+    ports.dedup();
+    ports
 }
 
 fn sorted(list: &Option<Vec<String>>) -> Vec<String> {

@@ -15,6 +15,8 @@ use super::start::Held;
 use super::state::{State, Status};
 use super::{Engine, EngineError, events, names};
 use crate::halt;
+use crate::network::port::ContainerPort;
+use crate::network::request::NetworkRequest;
 use crate::record::{self, Lock};
 
 /// What guests are, as the OCI writes it.
@@ -67,6 +69,10 @@ pub struct CreateOptions {
     pub security: Security,
     /// Kernel parameters by their dotted names.
     pub sysctls: BTreeMap<String, String>,
+    /// What it asks of networks.
+    pub network: NetworkRequest,
+    /// Ports that it serves, beside the image's.
+    pub expose: Vec<ContainerPort>,
     /// The size of /dev/shm in bytes.
     pub shm_size: Option<u64>,
     /// Limits of its processes.

@@ -9,7 +9,7 @@ use super::agent::RequestError;
 use super::run::{Ends, Run};
 use super::vm::{Vm, VmError};
 use super::wire::MonitorMessage;
-use super::{CANNOT_RUN, Monitor, Phase, health, memory, spec};
+use super::{CANNOT_RUN, Monitor, Phase, health, memory, names, spec};
 use crate::engine::cgroup::Cgroup;
 use crate::engine::health::Health;
 use crate::engine::log::Writer;
@@ -113,10 +113,13 @@ impl Monitor {
             let config = &container.config;
             let log = Writer::open(&container.directory, config.log)
                 .map_err(|e| RequestError::setup(format!("cannot open the container's log: {e}")))?;
-            let spec = spec::container_spec(config, self.size.get()).map_err(RequestError::setup)?;
+            let spec = spec::container_spec(config, self.size.get(), None).map_err(RequestError::setup)?;
             (spec, log, config.process.terminal)
         };
-        let running = run.agent.start(spec).await?;
+        let mut running = run.agent.start(spec).await?;
+        if let Some(connection) = running.names.take() {
+            names::spawn(connection, self.engine.root(), &self.container.borrow().config);
+        }
         run.carry(ends, running, &self.hub, terminal, log).map_err(RequestError::setup)?;
         self.change(|state| {
             state.status = Status::Running;

@@ -7,6 +7,7 @@
 //! agent     the guest's agent: requests, answers, connections
 //! run       one VM and the first process in it; hub: where that process's output goes
 //! stop      ends the container, for whoever asks
+//! names     answers what the container's programs ask about names
 //! health    asks the container now and then how it is
 //! ```
 //! All of them are tasks of one thread and share a [`Monitor`].
@@ -20,6 +21,7 @@ mod life;
 mod link;
 mod memory;
 mod names;
+mod network_spec;
 mod run;
 mod session;
 mod spec;

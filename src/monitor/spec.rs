@@ -2,27 +2,31 @@
 
 use std::collections::BTreeSet;
 
-use moat_protocol::{ContainerSpec, ExecSpec, HostsEntry, NetworkSpec, TerminalSize, defaults};
+use moat_protocol::{ContainerSpec, ExecSpec, TerminalSize, defaults};
 use oci_spec::OciSpecError;
 use oci_spec::runtime::{
     BoxBuilder, Capabilities, LinuxCapabilitiesBuilder, Mount, MountBuilder, PosixRlimit, PosixRlimitBuilder,
     Process, ProcessBuilder, UserBuilder,
 };
 
+use super::network_spec;
 use super::wire::ExecRequest;
 use crate::engine::config::{ContainerConfig, ProcessConfig, Security, Tmpfs, Ulimit};
 use crate::engine::merge_env;
+use crate::network::endpoint::Attachment;
 
 /// What a tmpfs is mounted with, Docker's defaults; the user's options come after them and win.
 const TMPFS_DEFAULTS: [&str; 3] = ["nosuid", "nodev", "noexec"];
 
-/// Builds the specification for a container whose terminal, if it has one, has the given size.
+/// Builds the specification for a container whose terminal, if it has one, has the given size. `attachment` is what it
+/// has of networks.
 ///
 /// # Errors
 /// When a part of the specification cannot be built.
 pub fn container_spec(
     config: &ContainerConfig,
     size: Option<TerminalSize>,
+    attachment: Option<&Attachment>,
 ) -> Result<ContainerSpec, OciSpecError> {
     let privileged = config.security.privileged;
     let mut mounts = defaults::mounts(config.shm_size);
@@ -44,8 +48,8 @@ pub fn container_spec(
         read_only_root: config.read_only,
         masked_paths: paths(&defaults::MASKED_PATHS),
         read_only_paths: paths(&defaults::READ_ONLY_PATHS),
-        hosts: hosts(&config.hostname),
-        network: NetworkSpec::default(),
+        hosts: network_spec::hosts(config, attachment),
+        network: network_spec::network(&config.network, attachment),
         open_stdin: config.process.open_stdin,
         sysctls: config.sysctls.clone(),
         pids_limit: config.resources.pids_limit.map(Into::into),
@@ -174,17 +178,4 @@ fn tmpfs_mount(tmpfs: &Tmpfs) -> Result<Mount, OciSpecError> {
         .source("tmpfs")
         .options(options.collect::<Vec<_>>())
         .build()
-}
-
-/// Without a network of its own a container knows itself and nobody else.
-fn hosts(hostname: &str) -> Vec<HostsEntry> {
-    let entry = |address: &str, names: &[&str]| HostsEntry {
-        address: address.to_owned(),
-        names: names.iter().map(|&name| name.to_owned()).collect(),
-    };
-    vec![
-        entry("127.0.0.1", &["localhost"]),
-        entry("::1", &["localhost", "ip6-localhost", "ip6-loopback"]),
-        entry("127.0.1.1", &[hostname]),
-    ]
 }

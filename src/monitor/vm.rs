@@ -5,7 +5,7 @@ use std::io::{self, Read};
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
-use moat_vmm::config::{DiskConfig, Fd, JailConfig, SegmentConfig, VmConfig, VsockConfig};
+use moat_vmm::config::{DiskConfig, DiskLimits, Fd, JailConfig, SegmentConfig, VmConfig, VsockConfig};
 use moat_vmm::control::{Answer, Command, MAX_PACKET};
 use moat_vmm::launch::{Child, Exit, Launch, LaunchError};
 use moat_vmm::report::{MAX_REPORT_LINE, Report, StopReason};
@@ -97,6 +97,8 @@ impl Vm {
             initramfs: launch.add(Artifacts::open(&artifacts.initramfs())?.into()),
             command_line: COMMAND_LINE.to_owned(),
             disks: disks(container, disk, &mut launch)?,
+            networks: Vec::new(),
+            spare_networks: 0,
             vsock: VsockConfig { guest_cid: GUEST_CID, dial: launch.add(their_dial) },
             control: Some(launch.add(their_control)),
             balloon: true,
@@ -172,6 +174,7 @@ impl Vm {
         let length = timeout(CONTROL_LIMIT, self.control.async_io(Interest::READABLE, receive)).await??.0;
         match serde_json::from_slice(&buffer[..length])? {
             Answer::Memory { .. } => Ok(()),
+            Answer::Network { .. } => Err(io::Error::other("the VM answered another question")),
             Answer::Refused { message } => Err(io::Error::other(message)),
         }
     }
@@ -247,9 +250,12 @@ fn disks(container: &Container, image: ImageDisk, launch: &mut Launch) -> Result
         offset: 0,
         length: segment.length,
     });
-    let image = DiskConfig::ReadOnly { segments: segments.collect() };
+    let image = DiskConfig::ReadOnly { segments: segments.collect(), limits: DiskLimits::default() };
     let writable = File::options().read(true).write(true).open(container.directory.writable())?;
-    Ok(vec![image, DiskConfig::ReadWrite { file: launch.add(writable.into()) }])
+    Ok(vec![
+        image,
+        DiskConfig::ReadWrite { file: launch.add(writable.into()), limits: DiskLimits::default() },
+    ])
 }
 
 fn debug_console_descriptor(wanted: bool, launch: &mut Launch) -> io::Result<Option<Fd>> {

@@ -15,6 +15,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::config::NetworkCard;
+
 mod server;
 
 pub(crate) use server::{Balloon, Server};
@@ -35,6 +37,22 @@ pub enum Command {
     },
     /// Asks how much memory the guest has. Answered with [`Answer::Memory`].
     Memory {},
+    /// Puts a network card into a free place. Descriptors of its tap, opened as those of
+    /// [`crate::config::NetworkConfig::taps`], come along with the packet (`SCM_RIGHTS`): one, or up to as many as the VM
+    /// has virtual CPUs and at most [`crate::config::MAX_QUEUE_PAIRS`]. Answered with [`Answer::Network`]; the guest finds the card when
+    /// it binds its driver to that device.
+    AttachNetwork {
+        /// Which place, from 0 to below [`crate::config::VmConfig::spare_networks`].
+        slot: u8,
+        /// What the guest sees.
+        card: NetworkCard,
+    },
+    /// Takes a card out again and closes its taps. The guest should have unbound its driver: one that has not finds a
+    /// device that does nothing any more. Answered with [`Answer::Network`].
+    DetachNetwork {
+        /// Which place.
+        slot: u8,
+    },
 }
 
 /// The answer to a command.
@@ -49,6 +67,11 @@ pub enum Answer {
         target_mib: u32,
         /// What the guest says it is left with now. Nobody checks that.
         actual_mib: u32,
+    },
+    /// A network card was attached or detached.
+    Network {
+        /// The guest's name for the device, in `/sys/bus/platform/devices`: `virtio-mmio.6`.
+        device: String,
     },
     /// The command cannot be carried out; nothing has happened.
     Refused {

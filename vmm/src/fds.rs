@@ -152,11 +152,11 @@ impl VmFiles {
         let mut disks = Vec::with_capacity(config.disks.len());
         for (index, disk) in config.disks.iter().enumerate() {
             disks.push(match disk {
-                DiskConfig::ReadOnly { segments } => segments
+                DiskConfig::ReadOnly { segments, .. } => segments
                     .iter()
                     .map(|segment| fds.share(segment.file, &format!("disk {index}")))
                     .collect::<Result<_, _>>()?,
-                DiskConfig::ReadWrite { file } => {
+                DiskConfig::ReadWrite { file, .. } => {
                     vec![Arc::new(fds.take(*file, &format!("disk {index}"), Access::Both)?.into())]
                 }
             });

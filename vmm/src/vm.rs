@@ -174,7 +174,7 @@ fn devices(
 
 fn open_disk(disk: &DiskConfig, files: Vec<Arc<std::fs::File>>) -> Result<Disk, DiskError> {
     match disk {
-        DiskConfig::ReadOnly { segments } => {
+        DiskConfig::ReadOnly { segments, .. } => {
             let segments = segments
                 .iter()
                 .zip(files)

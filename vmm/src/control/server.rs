@@ -68,6 +68,9 @@ impl Server {
     fn carry_out(&self, command: Command) -> Result<Answer, String> {
         match command {
             Command::Memory {} => {}
+            Command::AttachNetwork { .. } | Command::DetachNetwork { .. } => {
+                return Err("this VM has no room for another network".to_owned());
+            }
             Command::Balloon { target_mib } => {
                 let balloon = self.balloon.as_ref().ok_or("this VM has no balloon")?;
                 if !(MIN_MEMORY_MIB..=self.memory_mib).contains(&target_mib) {

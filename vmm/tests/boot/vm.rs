@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::time::Duration;
 
-use moat_vmm::config::{DiskConfig, Fd, JailConfig, SegmentConfig, VmConfig, VsockConfig};
+use moat_vmm::config::{DiskConfig, DiskLimits, Fd, JailConfig, SegmentConfig, VmConfig, VsockConfig};
 use moat_vmm::control::{Answer, Command, MAX_PACKET};
 use moat_vmm::launch::{Child, Exit, Launch};
 use moat_vmm::report::{Report, StopReason};
@@ -66,6 +66,8 @@ impl Bench {
             initramfs: unset,
             command_line: format!("moat.task={task}"),
             disks: Vec::new(),
+            networks: Vec::new(),
+            spare_networks: 0,
             vsock: VsockConfig { guest_cid: 3, dial: unset },
             balloon: true,
             report: unset,
@@ -108,14 +110,14 @@ impl Plan<'_> {
                 length: bytes.len() as u64,
             })
             .collect();
-        self.config.disks.push(DiskConfig::ReadOnly { segments });
+        self.config.disks.push(DiskConfig::ReadOnly { segments, limits: DiskLimits::default() });
         self
     }
 
     /// A writable disk.
     pub fn read_write(mut self, file: &File) -> Self {
         let file = self.inherit(file.try_clone().unwrap());
-        self.config.disks.push(DiskConfig::ReadWrite { file });
+        self.config.disks.push(DiskConfig::ReadWrite { file, limits: DiskLimits::default() });
         self
     }
 

@@ -28,6 +28,8 @@ pub fn config(id: &str, report: Fd, kernel: Fd) -> VmConfig {
         initramfs: kernel,
         command_line: String::new(),
         disks: Vec::new(),
+        networks: Vec::new(),
+        spare_networks: 0,
         vsock: VsockConfig { guest_cid: 3, dial: report },
         balloon: false,
         report,

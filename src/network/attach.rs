@@ -1,0 +1,303 @@
+//! A container joins its networks before its VM starts, and leaves them after it has ended.
+
+use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::os::fd::OwnedFd;
+
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+
+use super::endpoint::{Attachment, Endpoint};
+use super::firewall::{Firewall, TAP_PREFIX};
+use super::link::{self, Bridge, Links};
+use super::port::{ContainerPort, PortRequest};
+use super::publish::{HeldPort, publish};
+use super::record::Network;
+use super::request::{Join, NetworkRequest};
+use super::{NetworkError, Networks, mac, subnet, tap};
+use crate::engine::config::ContainerConfig;
+use crate::engine::id::{ContainerId, random_hex};
+use crate::halt;
+use crate::record::write;
+
+/// How many networks a container can join: one digit of a tap's name tells them apart.
+pub const MAX_NETWORKS: usize = 16;
+
+/// What a running container has of networks, and what holds it.
+#[derive(Debug)]
+pub struct Attached {
+    /// What is recorded.
+    pub attachment: Attachment,
+    /// The published ports.
+    pub held: Vec<HeldPort>,
+}
+
+impl Attached {
+    /// Opens the tap of each interface, with `queues` queues, and attaches it to its bridge. The interface is there for as
+    /// long as the descriptors are.
+    ///
+    /// # Errors
+    /// When the host refuses.
+    pub fn open_taps(&self, queues: u8) -> Result<Vec<Vec<OwnedFd>>, NetworkError> {
+        let links = Links::open().map_err(NetworkError::host("use the host's links"))?;
+        let open = |endpoint: &Endpoint| {
+            let taps = tap::open(&endpoint.tap, queues).map_err(NetworkError::host("make a tap"))?;
+            links
+                .attach(&endpoint.tap, &endpoint.bridge, endpoint.mtu.into())
+                .map_err(NetworkError::host("attach a tap to its bridge"))?;
+            Ok(taps)
+        };
+        self.attachment.endpoints.iter().map(open).collect()
+    }
+}
+
+impl Networks {
+    /// Joins `container` to the networks that it asks for: addresses, bridges, published ports, firewall. The caller holds
+    /// the container's lock. Nothing when it asks for none.
+    ///
+    /// # Errors
+    /// When something is taken or the host refuses; nothing is left then.
+    pub fn attach(&self, container: &ContainerConfig) -> Result<Option<Attached>, NetworkError> {
+        self.release(&container.id)?;
+        let request = &container.network;
+        if request.networks.is_empty() {
+            return Ok(None);
+        }
+        let networks = self.wanted(request)?;
+        self.prepare()?;
+        let mut ports = request.ports.clone();
+        if networks.iter().all(|network| network.internal) {
+            ports.clear();
+        } else if request.publish_all {
+            ports.extend(exposed(container));
+        }
+        let held = publish(&ports, &self.attachments()?)?;
+        let attachment = {
+            let _lock = self.lock()?;
+            self.sweep()?;
+            let networks = networks.into_iter().map(|network| self.ensure_bridge(network));
+            let networks = networks.collect::<Result<Vec<_>, _>>()?;
+            let mut attachment = Attachment {
+                container: container.id.clone(),
+                name: container.name.clone(),
+                hostname: container.hostname.clone(),
+                endpoints: self.reserve(&container.id, &networks, request)?,
+                ports: held.iter().map(|held| held.port).collect(),
+                host_access: request.wants_host(),
+            };
+            // A port that is left to chance is what it was, also to those who look at the record later.
+            attachment.ports.sort_by_key(|port| (port.container(), port.host_ip.is_ipv6(), port.host_port));
+            write(&self.attachment_path(&container.id), &attachment)?;
+            attachment
+        };
+        halt::point("network.reserved");
+        if let Err(e) = self.admit(&attachment) {
+            // The error that matters is the first.
+            let _ = self.release(&container.id);
+            return Err(e);
+        }
+        halt::point("network.admitted");
+        Ok(Some(Attached { attachment, held }))
+    }
+
+    fn wanted(&self, request: &NetworkRequest) -> Result<Vec<Network>, NetworkError> {
+        if request.networks.len() > MAX_NETWORKS {
+            return Err(NetworkError::Invalid(format!("a container joins at most {MAX_NETWORKS} networks")));
+        }
+        let networks = request.networks.iter().map(|join| self.find(&join.network));
+        let networks = networks.collect::<Result<Vec<_>, _>>()?;
+        for (network, join) in networks.iter().zip(&request.networks) {
+            check(network, join)?;
+        }
+        let different: BTreeSet<_> = networks.iter().map(|network| &network.id).collect();
+        if different.len() < networks.len() {
+            return Err(NetworkError::Invalid("a container joins a network once".to_owned()));
+        }
+        Ok(networks)
+    }
+
+    fn admit(&self, attachment: &Attachment) -> Result<(), NetworkError> {
+        let v6 = attachment.endpoints.iter().any(|endpoint| endpoint.ipv6.is_some() && !endpoint.internal);
+        let closed = link::enable_forwarding(v6)
+            .map_err(NetworkError::host("let the host pass packets on (net.ipv4.ip_forward)"))?;
+        let others = || {
+            let mut others = self.attachments().unwrap_or_default();
+            others.retain(|other| other.container != attachment.container);
+            others
+        };
+        Firewall::open()
+            .and_then(|firewall| firewall.admit(attachment, others, closed))
+            .map_err(NetworkError::host("let the container into the firewall (nf_tables)"))
+    }
+
+    /// Makes the bridge of a network if it is not there: at its first container, and again after the host was booted.
+    fn ensure_bridge(&self, mut network: Network) -> Result<Network, NetworkError> {
+        if link::exists(&network.bridge) {
+            return Ok(network);
+        }
+        let links = Links::open().map_err(NetworkError::host("use the host's links"))?;
+        let routes = links.routes().map_err(NetworkError::host("look at the host's routes"))?;
+        let subnet = IpNet::from(network.ipv4.subnet);
+        if let Some(&other) = routes.iter().find(|&&route| subnet::overlap(subnet, route)) {
+            // The host has come to use these addresses otherwise. The default network can have any; others have what their
+            // maker said.
+            if !network.is_default() {
+                return Err(NetworkError::Overlap { subnet, other });
+            }
+            network = self.move_away(network, &routes)?;
+        }
+        let mut addresses = vec![IpNet::new(network.ipv4.gateway.into(), network.ipv4.subnet.prefix_len())];
+        if let Some(v6) = &network.ipv6 {
+            addresses.push(IpNet::new(v6.gateway.into(), v6.subnet.prefix_len()));
+        }
+        let addresses: Vec<IpNet> = addresses.into_iter().flatten().collect();
+        let bridge = Bridge {
+            name: &network.bridge,
+            mac: mac::derived(network.ipv4.gateway),
+            mtu: network.mtu().into(),
+            addresses: &addresses,
+        };
+        links.ensure_bridge(&bridge).map_err(NetworkError::host("make the network's bridge"))?;
+        Ok(network)
+    }
+
+    fn move_away(&self, mut network: Network, routes: &[IpNet]) -> Result<Network, NetworkError> {
+        let mut used: Vec<IpNet> = self.list()?.iter().map(|other| other.ipv4.subnet.into()).collect();
+        used.extend(routes);
+        let subnet = subnet::choose(&used).ok_or(NetworkError::NoSubnet)?;
+        let Some(IpAddr::V4(gateway)) = subnet::first_host(subnet.into()) else {
+            return Err(NetworkError::NoSubnet);
+        };
+        network.ipv4 = super::record::Addresses { subnet, range: None, gateway };
+        write(&self.records().join(network.id.as_str()), &network)?;
+        Ok(network)
+    }
+
+    /// Finds addresses for a container. The caller holds the lock and records them.
+    fn reserve(
+        &self,
+        container: &ContainerId,
+        networks: &[Network],
+        request: &NetworkRequest,
+    ) -> Result<Vec<Endpoint>, NetworkError> {
+        let others = self.attachments()?;
+        let pairs = networks.iter().zip(&request.networks).enumerate();
+        pairs.map(|(index, (network, join))| endpoint(container, index, network, join, &others)).collect()
+    }
+}
+
+fn endpoint(
+    container: &ContainerId,
+    index: usize,
+    network: &Network,
+    join: &Join,
+    others: &[Attachment],
+) -> Result<Endpoint, NetworkError> {
+    let ipv4 = match address(network, join.ipv4.map(Into::into), others, false)? {
+        IpAddr::V4(v4) => v4,
+        IpAddr::V6(_) => return Err(NetworkError::Full(network.name.clone())),
+    };
+    let prefix4 = network.ipv4.subnet.prefix_len();
+    let ipv6 = match &network.ipv6 {
+        None => None,
+        Some(addresses) => match address(network, join.ipv6.map(Into::into), others, true)? {
+            IpAddr::V6(v6) => Ipv6Net::new(v6, addresses.subnet.prefix_len()).ok(),
+            IpAddr::V4(_) => None,
+        },
+    };
+    let id = random_hex(32).map_err(|e| NetworkError::Host { action: "choose an id", source: e.into() })?;
+    Ok(Endpoint {
+        network: network.id.clone(),
+        network_name: network.name.clone(),
+        id,
+        tap: format!("{TAP_PREFIX}{}{index:x}", &container.as_str()[..11]),
+        bridge: network.bridge.clone(),
+        mac: join.mac.unwrap_or_else(|| mac::derived(ipv4)),
+        ipv4: Ipv4Net::new(ipv4, prefix4).map_err(|_| NetworkError::Full(network.name.clone()))?,
+        gateway4: network.ipv4.gateway,
+        ipv6,
+        gateway6: network.ipv6.map(|addresses| addresses.gateway),
+        aliases: join.aliases.clone(),
+        mtu: network.mtu(),
+        internal: network.internal,
+        masquerade: network.masquerades(),
+    })
+}
+
+/// The address `wanted`, or the lowest free one.
+fn address(
+    network: &Network,
+    wanted: Option<IpAddr>,
+    others: &[Attachment],
+    v6: bool,
+) -> Result<IpAddr, NetworkError> {
+    let mut taken = BTreeSet::new();
+    for other in others {
+        for endpoint in other.endpoints.iter().filter(|endpoint| endpoint.network == network.id) {
+            let addresses =
+                [Some(IpAddr::from(endpoint.ipv4.addr())), endpoint.ipv6.map(|v6| v6.addr().into())];
+            for address in addresses.into_iter().flatten() {
+                if Some(address) == wanted {
+                    return Err(NetworkError::AddressTaken { address, holder: other.name.clone() });
+                }
+                taken.insert(address);
+            }
+        }
+    }
+    let found = match &network.ipv6 {
+        Some(addresses) if v6 => subnet::allocate(addresses, &taken, wanted),
+        _ => subnet::allocate(&network.ipv4, &taken, wanted),
+    };
+    found.ok_or_else(|| NetworkError::Full(network.name.clone()))
+}
+
+/// Whether a network can give what is asked of it.
+pub(crate) fn check(network: &Network, join: &Join) -> Result<(), NetworkError> {
+    let invalid = |text: String| Err(NetworkError::Invalid(text));
+    let own = join.ipv4.is_some() || join.ipv6.is_some() || !join.aliases.is_empty();
+    if network.is_default() && own {
+        return invalid(
+            "user specified IP address and network-scoped aliases are supported on user defined networks only"
+                .to_owned(),
+        );
+    }
+    if let Some(ip) = join.ipv4 {
+        check_address(network, ip.into(), network.ipv4.subnet.into(), network.ipv4.gateway.into())?;
+    }
+    match (join.ipv6, &network.ipv6) {
+        (None, _) => Ok(()),
+        (Some(ip), Some(v6)) => check_address(network, ip.into(), v6.subnet.into(), v6.gateway.into()),
+        (Some(ip), None) => invalid(format!("network {} has no IPv6, so it cannot give {ip}", network.name)),
+    }
+}
+
+fn check_address(network: &Network, ip: IpAddr, subnet: IpNet, gateway: IpAddr) -> Result<(), NetworkError> {
+    if ip == gateway {
+        return Err(NetworkError::AddressTaken { address: ip, holder: "the gateway".to_owned() });
+    }
+    if subnet::is_host(subnet, ip) {
+        return Ok(());
+    }
+    Err(NetworkError::Invalid(format!(
+        "no configured subnet contains IP address {ip}: network {} has {subnet}",
+        network.name
+    )))
+}
+
+/// A request for each port that is exposed and not published otherwise.
+fn exposed(container: &ContainerConfig) -> Vec<PortRequest> {
+    let published: BTreeSet<ContainerPort> =
+        container.network.ports.iter().map(|request| request.container).collect();
+    let exposed = container.exposed_ports.iter().flat_map(|text| super::port::parse_exposed(text));
+    let mut exposed: Vec<ContainerPort> =
+        exposed.flatten().filter(|port| !published.contains(port)).collect();
+    exposed.sort();
+    exposed.dedup();
+    let any = |container| PortRequest { container, host_ip: None, host_ports: None };
+    exposed.into_iter().map(any).collect()
+}
+
+/// An address of the host as a container of a network sees it, for `host-gateway`.
+pub fn host_gateway(attachment: &Attachment) -> Option<(Ipv4Addr, Option<Ipv6Addr>)> {
+    let first = attachment.endpoints.first()?;
+    Some((first.gateway4, first.gateway6))
+}

@@ -1,0 +1,239 @@
+//! nf_tables over netlink (linux/netfilter/nf_tables.h): a transaction of tables, chains, rules, sets and elements.
+//! Numbers are in the network's byte order, except where packets' registers have the host's.
+
+use super::super::netlink::{ACK, Attributes, CREATE, EXCLUSIVE, Messages};
+use super::expression::Expressions;
+
+/// The families of tables.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum Family {
+    /// IPv4 and IPv6.
+    Inet = 1,
+    /// Frames that pass a bridge.
+    Bridge = 7,
+}
+
+/// Where a chain is called from, and when.
+#[derive(Debug, Clone, Copy)]
+pub struct Hook {
+    /// `filter` or `nat`.
+    pub kind: &'static str,
+    /// The place in the packet's way.
+    pub number: u32,
+    /// The order among the chains of one place.
+    pub priority: i32,
+}
+
+/// What a set holds.
+#[derive(Debug, Clone, Copy)]
+pub struct Set {
+    /// Its name.
+    pub name: &'static str,
+    /// The types of the key's parts.
+    pub key: &'static [Type],
+    /// The types of the value's parts; none for a set that is no map.
+    pub value: &'static [Type],
+}
+
+/// The types of values, with the numbers by which `nft` shows them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Type {
+    /// An IPv4 address.
+    Ipv4 = 7,
+    /// An IPv6 address.
+    Ipv6 = 8,
+    /// A hardware address.
+    Ether = 9,
+    /// A protocol over IP.
+    Protocol = 12,
+    /// A port.
+    Port = 13,
+    /// An interface's name.
+    Interface = 41,
+}
+
+impl Type {
+    /// How many bytes a register needs for it.
+    const fn length(self) -> u32 {
+        match self {
+            Self::Ipv4 | Self::Protocol | Self::Port => 4,
+            Self::Ether => 8,
+            Self::Ipv6 | Self::Interface => 16,
+        }
+    }
+
+    /// How many bytes the value itself has.
+    const fn own_length(self) -> u32 {
+        match self {
+            Self::Protocol => 1,
+            Self::Port => 2,
+            Self::Ipv4 => 4,
+            Self::Ether => 6,
+            Self::Ipv6 | Self::Interface => 16,
+        }
+    }
+
+    /// The length of several in a row. Only within a row are values padded.
+    fn row(types: &[Self]) -> u32 {
+        match types {
+            [one] => one.own_length(),
+            many => many.iter().map(|one| one.length()).sum(),
+        }
+    }
+
+    /// The number of several in a row.
+    fn number(types: &[Self]) -> u32 {
+        types.iter().fold(0, |number, &one| number << 6 | one as u32)
+    }
+}
+
+const NFNL_SUBSYS_NFTABLES: u16 = 10;
+const BATCH_BEGIN: u16 = 0x10;
+const BATCH_END: u16 = 0x11;
+const NEW_TABLE: u16 = NFNL_SUBSYS_NFTABLES << 8;
+const DELETE_TABLE: u16 = NEW_TABLE | 2;
+const NEW_CHAIN: u16 = NEW_TABLE | 3;
+const NEW_RULE: u16 = NEW_TABLE | 6;
+const NEW_SET: u16 = NEW_TABLE | 9;
+const NEW_ELEMENT: u16 = NEW_TABLE | 12;
+const DELETE_ELEMENT: u16 = NEW_TABLE | 14;
+
+/// NLM_F_APPEND: rules go behind those that are there.
+const APPEND: u16 = libc::NLM_F_APPEND as u16;
+
+const SET_MAP: u32 = 8;
+const SET_CONCATENATION: u32 = 0x80;
+
+/// NFTA_LIST_ELEM, the attribute of each member of a list.
+pub const LIST_ELEMENT: u16 = 1;
+
+/// A transaction: all of it happens or nothing.
+pub struct Batch {
+    messages: Messages,
+    sets: u32,
+}
+
+impl Batch {
+    /// An empty transaction.
+    pub fn new() -> Self {
+        let mut messages = Messages::default();
+        messages.add(BATCH_BEGIN, 0, &header(0, NFNL_SUBSYS_NFTABLES), |_| {});
+        Self { messages, sets: 0 }
+    }
+
+    /// The messages, with the end.
+    pub fn finish(mut self) -> Messages {
+        self.messages.add(BATCH_END, 0, &header(0, NFNL_SUBSYS_NFTABLES), |_| {});
+        self.messages
+    }
+
+    /// Makes a table that must not be there.
+    pub fn table(&mut self, family: Family, name: &str) {
+        self.add(NEW_TABLE, CREATE | EXCLUSIVE, family, |a| a.text(1, name));
+    }
+
+    /// Removes a table.
+    pub fn remove_table(&mut self, family: Family, name: &str) {
+        self.add(DELETE_TABLE, 0, family, |a| a.text(1, name));
+    }
+
+    /// Makes a chain; without a hook others must jump to it.
+    pub fn chain(&mut self, family: Family, table: &str, name: &str, hook: Option<Hook>) {
+        self.add(NEW_CHAIN, CREATE, family, |a| {
+            a.text(1, table);
+            a.text(3, name);
+            if let Some(hook) = hook {
+                a.nest(4, |inner| {
+                    inner.number_be(1, hook.number);
+                    inner.put(2, &hook.priority.to_be_bytes());
+                });
+                a.text(7, hook.kind);
+            }
+        });
+    }
+
+    /// Adds a rule at the end of a chain.
+    pub fn rule(
+        &mut self,
+        family: Family,
+        table: &str,
+        chain: &str,
+        content: impl FnOnce(&mut Expressions<'_, '_>),
+    ) {
+        self.add(NEW_RULE, CREATE | APPEND, family, |a| {
+            a.text(1, table);
+            a.text(2, chain);
+            a.nest(4, |list| content(&mut Expressions::new(list)));
+        });
+    }
+
+    /// Makes an empty set.
+    pub fn set(&mut self, family: Family, table: &str, set: &Set) {
+        self.sets += 1;
+        let id = self.sets;
+        let mut flags = 0;
+        if set.key.len() > 1 {
+            flags |= SET_CONCATENATION;
+        }
+        if !set.value.is_empty() {
+            flags |= SET_MAP;
+        }
+        self.add(NEW_SET, CREATE, family, |a| {
+            a.text(1, table);
+            a.text(2, set.name);
+            a.number_be(3, flags);
+            a.number_be(4, Type::number(set.key));
+            a.number_be(5, Type::row(set.key));
+            if !set.value.is_empty() {
+                a.number_be(6, Type::number(set.value));
+                a.number_be(7, Type::row(set.value));
+            }
+            a.number_be(10, id);
+        });
+    }
+
+    /// Adds an element to a set; one that is there already may be.
+    pub fn add_element(&mut self, family: Family, table: &str, set: &str, key: &[u8], value: &[u8]) {
+        self.element(NEW_ELEMENT, CREATE, family, [table, set], key, value);
+    }
+
+    /// Removes an element, which must be there.
+    pub fn remove_element(&mut self, family: Family, table: &str, set: &str, key: &[u8]) {
+        self.element(DELETE_ELEMENT, 0, family, [table, set], key, &[]);
+    }
+
+    fn element(
+        &mut self,
+        kind: u16,
+        flags: u16,
+        family: Family,
+        [table, set]: [&str; 2],
+        key: &[u8],
+        value: &[u8],
+    ) {
+        self.add(kind, flags, family, |a| {
+            a.text(1, table);
+            a.text(2, set);
+            a.nest(3, |list| {
+                list.nest(LIST_ELEMENT, |element| {
+                    element.nest(1, |data| data.put(1, key));
+                    if !value.is_empty() {
+                        element.nest(2, |data| data.put(1, value));
+                    }
+                });
+            });
+        });
+    }
+
+    fn add(&mut self, kind: u16, flags: u16, family: Family, attributes: impl FnOnce(&mut Attributes<'_>)) {
+        self.messages.add(kind, flags | ACK, &header(family as u8, 0), attributes);
+    }
+}
+
+/// struct nfgenmsg.
+fn header(family: u8, resource: u16) -> [u8; 4] {
+    let [high, low] = resource.to_be_bytes();
+    [family, 0, high, low]
+}

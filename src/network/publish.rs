@@ -1,0 +1,160 @@
+//! The sockets that hold published ports. No packet is meant to reach them but for those that the firewall cannot
+//! translate: they keep other programs from a port, and they end with the process that has them, however it ends.
+
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::{AsRawFd, OwnedFd};
+
+use nix::errno::Errno;
+use nix::sys::socket::{
+    AddressFamily, Backlog, SockFlag, SockType, SockaddrIn, SockaddrIn6, SockaddrStorage, bind, getsockname,
+    listen, setsockopt, socket, sockopt,
+};
+
+use super::endpoint::Attachment;
+use super::port::{ContainerPort, PortRequest, Protocol, PublishedPort};
+use super::{NetworkError, holder};
+
+/// How often another port is tried when the kernel's choice is free at one address and taken at the other.
+const ATTEMPTS: usize = 64;
+
+/// How many connections may wait for the relay.
+const BACKLOG: i32 = 128;
+
+/// A port that is held.
+#[derive(Debug)]
+pub struct HeldPort {
+    /// The port.
+    pub port: PublishedPort,
+    /// What holds it. That of a TCP port at an IPv6 address listens.
+    pub socket: OwnedFd,
+}
+
+/// Takes every port that was asked for. `others` are the containers that run, to tell whose a taken port is.
+///
+/// # Errors
+/// When a port is taken; then none is held.
+pub fn publish(requests: &[PortRequest], others: &[Attachment]) -> Result<Vec<HeldPort>, NetworkError> {
+    let mut held = Vec::new();
+    for request in requests {
+        held.extend(take(request, others)?);
+    }
+    Ok(held)
+}
+
+/// Takes the first port that is free at all addresses of a request.
+fn take(request: &PortRequest, others: &[Attachment]) -> Result<Vec<HeldPort>, NetworkError> {
+    let candidates: Box<dyn Iterator<Item = u16>> = match request.host_ports {
+        Some((first, last)) => Box::new(first..=last),
+        None => Box::new(std::iter::repeat_n(0, ATTEMPTS)),
+    };
+    let mut last = None;
+    for port in candidates {
+        match take_at(request, port) {
+            Ok(held) => return Ok(held),
+            Err((address, Errno::EADDRINUSE)) => last = Some(address),
+            Err((address, Errno::EADDRNOTAVAIL)) => {
+                return Err(NetworkError::Invalid(format!(
+                    "cannot publish a port at {}: the host does not have this address",
+                    address.ip()
+                )));
+            }
+            Err((_, e)) => return Err(NetworkError::host("hold a published port")(e.into())),
+        }
+    }
+    let address = last.unwrap_or_else(|| SocketAddr::new(request.addresses()[0], 0));
+    let protocol = request.container.protocol;
+    let holder = holder::find(address, protocol, others);
+    Err(NetworkError::PortTaken { address: address.to_string(), holder })
+}
+
+fn take_at(request: &PortRequest, mut port: u16) -> Result<Vec<HeldPort>, (SocketAddr, Errno)> {
+    let mut held: Vec<HeldPort> = Vec::new();
+    for ip in request.addresses() {
+        let wanted = SocketAddr::new(ip, port);
+        match hold(wanted, request.container) {
+            Ok(one) => {
+                port = one.port.host_port;
+                held.push(one);
+            }
+            // Nobody asked for IPv6, and the host has none.
+            Err(Errno::EAFNOSUPPORT | Errno::EADDRNOTAVAIL) if request.host_ip.is_none() && ip.is_ipv6() => {}
+            Err(e) => return Err((wanted, e)),
+        }
+    }
+    Ok(held)
+}
+
+fn hold(wanted: SocketAddr, container: ContainerPort) -> Result<HeldPort, Errno> {
+    let family = if wanted.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
+    let kind = match container.protocol {
+        Protocol::Tcp => SockType::Stream,
+        Protocol::Udp => SockType::Datagram,
+    };
+    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+    let socket = socket(family, kind, flags, None)?;
+    match wanted {
+        SocketAddr::V4(v4) => bind(socket.as_raw_fd(), &SockaddrIn::from(v4))?,
+        SocketAddr::V6(v6) => {
+            setsockopt(&socket, sockopt::Ipv6V6Only, &true)?;
+            bind(socket.as_raw_fd(), &SockaddrIn6::from(v6))?;
+            if container.protocol == Protocol::Tcp {
+                listen(&socket, Backlog::new(BACKLOG)?)?;
+            }
+        }
+    }
+    let host_port = bound_port(&socket)?;
+    let port = PublishedPort {
+        protocol: container.protocol,
+        host_ip: wanted.ip(),
+        host_port,
+        container_port: container.port,
+    };
+    Ok(HeldPort { port, socket })
+}
+
+fn bound_port(socket: &OwnedFd) -> Result<u16, Errno> {
+    let address: SockaddrStorage = getsockname(socket.as_raw_fd())?;
+    let v4 = address.as_sockaddr_in().map(SockaddrIn::port);
+    v4.or_else(|| address.as_sockaddr_in6().map(SockaddrIn6::port)).ok_or(Errno::EAFNOSUPPORT)
+}
+
+/// Whether two addresses are the same to a program that binds.
+pub(super) fn clash(a: IpAddr, b: IpAddr) -> bool {
+    a.is_ipv4() == b.is_ipv4() && (a == b || a.is_unspecified() || b.is_unspecified())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::Ipv4Addr;
+
+    fn request(text: &str) -> PortRequest {
+        PortRequest::parse(text).unwrap().remove(0)
+    }
+
+    #[test]
+    fn a_port_is_held_until_it_is_let_go() {
+        let held = publish(&[request("127.0.0.1::80"), request("127.0.0.1::80/udp")], &[]).unwrap();
+        let port = held[0].port;
+        assert!(port.host_port != 0 && port.container_port == 80 && port.protocol == Protocol::Tcp);
+        let address = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), port.host_port);
+        assert!(std::net::TcpListener::bind(address).is_err());
+        let again = request(&format!("127.0.0.1:{}:81", port.host_port));
+        let error = publish(std::slice::from_ref(&again), &[]).unwrap_err().to_string();
+        let wanted = format!("Bind for {address} failed: port is already allocated");
+        assert!(error.starts_with(&wanted), "{error}");
+        // The process is this one.
+        assert!(error.contains(&std::process::id().to_string()), "{error}");
+        drop(held);
+        assert_eq!(publish(&[again], &[]).unwrap()[0].port.host_port, port.host_port);
+    }
+
+    #[test]
+    fn the_first_free_port_of_a_range_is_taken() {
+        let first = publish(&[request("127.0.0.1::80")], &[]).unwrap();
+        let taken = first[0].port.host_port;
+        let range = request(&format!("127.0.0.1:{taken}-{}:80", taken.saturating_add(20)));
+        let held = publish(&[range], &[]).unwrap();
+        assert!(held[0].port.host_port > taken);
+    }
+}
