@@ -6,6 +6,7 @@ use std::sync::{Mutex, MutexGuard};
 use crate::console::Console;
 use crate::layout;
 use crate::report::StopReason;
+use crate::virtio::device::VirtioDevice;
 use crate::virtio::mmio::Transport;
 
 /// The devices, shared by all virtual CPUs.
@@ -24,11 +25,6 @@ impl Bus {
             console: console.map(Mutex::new),
             unknown: AtomicU64::new(0),
         }
-    }
-
-    /// How many virtio devices there are.
-    pub fn devices(&self) -> usize {
-        self.virtio.len()
     }
 
     /// How many accesses there were to what is not there.
@@ -82,6 +78,15 @@ impl Bus {
         if let Some(transport) = self.virtio.get(index) {
             lock(transport).config_changed();
         }
+    }
+
+    /// Puts `device` in the place of the virtio device `index`, see [`Transport::replace`].
+    ///
+    /// # Errors
+    /// When there is no such place, or the device does not fit there.
+    pub fn replace(&self, index: usize, device: Box<dyn VirtioDevice>) -> Result<(), virtio_queue::Error> {
+        let transport = self.virtio.get(index).ok_or(virtio_queue::Error::InvalidSize)?;
+        lock(transport).replace(device)
     }
 
     /// The guest reads device memory. What can be read there is mapped, so this is where nothing is.

@@ -17,9 +17,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::NetworkCard;
 
+mod networks;
 mod server;
 
-pub(crate) use server::{Balloon, Server};
+pub(crate) use server::Server;
 
 /// The most a command or an answer can have, in bytes: the size of the buffer to receive it into.
 pub const MAX_PACKET: usize = 1024;

@@ -133,6 +133,8 @@ pub struct VmFiles {
     pub initramfs: File,
     /// The files of each disk.
     pub disks: Vec<Vec<Arc<File>>>,
+    /// The taps of each network.
+    pub networks: Vec<Vec<OwnedFd>>,
     /// The socket over which connections are handed out.
     pub dial: OwnedFd,
     /// The socket for commands.
@@ -161,6 +163,12 @@ impl VmFiles {
                 }
             });
         }
+        let mut networks = Vec::with_capacity(config.networks.len());
+        for (index, network) in config.networks.iter().enumerate() {
+            let taps =
+                network.taps.iter().map(|tap| fds.take(*tap, &format!("network {index}"), Access::Both));
+            networks.push(taps.collect::<Result<_, _>>()?);
+        }
         let debug_console = config
             .debug_console
             .map(|fd| fds.take(fd, "debug_console", Access::Write))
@@ -171,6 +179,7 @@ impl VmFiles {
             kernel: fds.take(config.kernel, "kernel", Access::Read)?.into(),
             initramfs: fds.take(config.initramfs, "initramfs", Access::Read)?.into(),
             disks,
+            networks,
             dial: fds.take(config.vsock.dial, "vsock.dial", Access::Both)?,
             control,
             debug_console,

@@ -13,6 +13,8 @@ pub enum ThreadKind {
     Vcpu,
     /// The worker of a disk.
     Block,
+    /// The worker of a network device.
+    Net,
     /// The worker of the vsock device.
     Vsock,
     /// The worker of the entropy device.

@@ -19,22 +19,16 @@ use vmm_sys_util::signal::{Killable, SIGRTMIN, register_signal_handler};
 
 use crate::boot::{cmdline, kernel, mptable, params, registers};
 use crate::bus::Bus;
-use crate::config::{DiskConfig, MAX_VCPUS, MIN_MEMORY_MIB, VmConfig};
+use crate::config::{MAX_QUEUE_PAIRS, MAX_VCPUS, MIN_MEMORY_MIB, MIN_MTU, NetworkConfig, VmConfig};
 use crate::console::Console;
 use crate::control;
+use crate::devices::Devices;
 use crate::fds::{InheritedFds, VmFiles};
 use crate::machine::{self, Machine};
 use crate::report::StopReason;
 use crate::stop::Stop;
 use crate::thread::{self, ThreadKind};
 use crate::vcpu::{Shared, Vcpu};
-use crate::virtio::balloon::{Balloon, Sizes};
-use crate::virtio::block::Block;
-use crate::virtio::block::disk::{Disk, DiskError, Segment, SegmentMap};
-use crate::virtio::device::VirtioDevice;
-use crate::virtio::mmio::Transport;
-use crate::virtio::rng::Rng;
-use crate::virtio::vsock::Vsock;
 use crate::{jail, layout, log, memory};
 
 /// The most memory a VM can have, in MiB: 1 TiB.
@@ -76,13 +70,12 @@ pub fn run(config: VmConfig, mut fds: InheritedFds, running: impl FnOnce()) -> R
     jail::enter(&config.jail).map_err(at("jail"))?;
     thread::install_filter(jail::seccomp::apply);
 
-    let VmFiles { kernel, initramfs, disks, dial, control, debug_console } = files;
+    let VmFiles { kernel, initramfs, disks, networks, dial, control, debug_console } = files;
     let launcher = dial.try_clone().map_err(at("device"))?;
     let memory = memory::map(u64::from(config.memory_mib) << 20).map_err(at("memory"))?;
     let loaded = kernel::load(&memory, kernel, initramfs).map_err(at("kernel"))?;
 
-    let sizes = Arc::<Sizes>::default();
-    let devices = devices(&config, disks, dial, &sizes)?;
+    let devices = Devices::build(&config, disks, networks, dial)?;
     let line =
         cmdline::build(devices.len(), debug_console.is_some(), &config.command_line).map_err(at("config"))?;
     params::write(&memory, &loaded, &line).map_err(at("memory"))?;
@@ -90,7 +83,7 @@ pub fn run(config: VmConfig, mut fds: InheritedFds, running: impl FnOnce()) -> R
     registers::write_tables(&memory).map_err(at("memory"))?;
 
     let machine = Machine::new(&kvm, memory, devices.len()).map_err(at("kvm"))?;
-    let transports = connect(&machine, devices)?;
+    let (transports, handles) = devices.connect(&machine)?;
     let console = debug_console
         .map(|output| Ok(Console::new(output, machine.interrupt(layout::SERIAL_IRQ)?)))
         .transpose()
@@ -106,10 +99,8 @@ pub fn run(config: VmConfig, mut fds: InheritedFds, running: impl FnOnce()) -> R
         .map(|(fd, index)| Vcpu::new(fd, index, shared.clone()))
         .collect::<Result<Vec<_>, _>>()
         .map_err(at("kvm"))?;
-    // It is the last of the devices.
-    let device = shared.bus.devices().checked_sub(1).filter(|_| config.balloon);
-    let balloon = device.map(|device| control::Balloon { sizes, bus: Arc::clone(&shared.bus), device });
-    let control = control.map(|socket| control::Server::new(socket, config.memory_mib, balloon));
+    let control = control
+        .map(|socket| control::Server::new(socket, config.memory_mib, Arc::clone(&shared.bus), handles));
     // Nothing of the boot is needed any more.
     drop((kvm, config, line));
 
@@ -132,6 +123,10 @@ pub fn run(config: VmConfig, mut fds: InheritedFds, running: impl FnOnce()) -> R
     Ok(reason)
 }
 
+fn count(things: usize) -> u32 {
+    u32::try_from(things).unwrap_or(u32::MAX)
+}
+
 /// What serde cannot check.
 fn check(config: &VmConfig) -> Result<(), BootError> {
     let within = |what: &str, value: u32, least: u32, most: u32| {
@@ -146,64 +141,20 @@ fn check(config: &VmConfig) -> Result<(), BootError> {
     within("vsock.guest_cid", config.vsock.guest_cid, 3, u32::MAX - 1)?;
     within("jail.uid", config.jail.uid, 1, u32::MAX - 1)?;
     within("jail.gid", config.jail.gid, 1, u32::MAX - 1)?;
+    for (index, NetworkConfig { taps, card }) in config.networks.iter().enumerate() {
+        within(
+            &format!("the number of taps of network {index}"),
+            count(taps.len()),
+            1,
+            count(MAX_QUEUE_PAIRS),
+        )?;
+        within(&format!("the MTU of network {index}"), card.mtu.into(), MIN_MTU.into(), u16::MAX.into())?;
+    }
     // The others: vsock, rng, balloon.
-    let most = layout::MAX_VIRTIO_DEVICES - 3;
-    within("the number of disks", u32::try_from(config.disks.len()).unwrap_or(u32::MAX), 0, most as u32)
-}
-
-/// All devices, in the order in which the guest finds them.
-fn devices(
-    config: &VmConfig,
-    files: Vec<Vec<Arc<std::fs::File>>>,
-    dial: OwnedFd,
-    sizes: &Arc<Sizes>,
-) -> Result<Vec<Box<dyn VirtioDevice>>, BootError> {
-    let mut devices: Vec<Box<dyn VirtioDevice>> = Vec::new();
-    for (index, (disk, files)) in config.disks.iter().zip(files).enumerate() {
-        let disk = open_disk(disk, files)
-            .map_err(|error| BootError::new("device", format!("disk {index}: {error}")))?;
-        devices.push(Box::new(Block::new(disk, &format!("disk{index}")).map_err(at("device"))?));
-    }
-    devices.push(Box::new(Vsock::new(config.vsock.guest_cid, dial).map_err(at("device"))?));
-    devices.push(Box::new(Rng::new().map_err(at("device"))?));
-    if config.balloon {
-        devices.push(Box::new(Balloon::new(Arc::clone(sizes)).map_err(at("device"))?));
-    }
-    Ok(devices)
-}
-
-fn open_disk(disk: &DiskConfig, files: Vec<Arc<std::fs::File>>) -> Result<Disk, DiskError> {
-    match disk {
-        DiskConfig::ReadOnly { segments, .. } => {
-            let segments = segments
-                .iter()
-                .zip(files)
-                .map(|(segment, file)| Segment { file, offset: segment.offset, length: segment.length })
-                .collect();
-            Ok(Disk::ReadOnly(SegmentMap::new(segments)?))
-        }
-        DiskConfig::ReadWrite { .. } => {
-            let file = files.into_iter().next().ok_or(DiskError::Empty)?;
-            Disk::read_write(file)
-        }
-    }
-}
-
-/// Gives each device its registers, its interrupt and its notifications.
-fn connect(machine: &Machine, devices: Vec<Box<dyn VirtioDevice>>) -> Result<Vec<Transport>, BootError> {
-    devices
-        .into_iter()
-        .enumerate()
-        .map(|(index, device)| {
-            let kicks = machine.wire_virtio(index, device.queue_sizes().len()).map_err(at("device"))?;
-            let line = machine.interrupt(layout::virtio_irq(index)).map_err(at("device"))?;
-            let page = machine
-                .registers()
-                .page(index)
-                .ok_or_else(|| BootError::new("device", format!("no registers for device {index}")))?;
-            Transport::new(device, machine.memory().clone(), line, page, kicks).map_err(at("device"))
-        })
-        .collect()
+    let most = count(layout::MAX_VIRTIO_DEVICES - 3);
+    within("the number of disks", count(config.disks.len()), 0, most)?;
+    let all = config.disks.len() + config.networks.len() + usize::from(config.spare_networks);
+    within("the number of disks, networks and spare networks", count(all), 0, most)
 }
 
 /// Starts the virtual CPUs' threads, which wait at `start` until all is ready.
@@ -235,7 +186,9 @@ fn wait(stop: &Stop, launcher: &OwnedFd, mut control: Option<control::Server>) {
         let happened: Vec<bool> = events.iter().map(|event| event.any().unwrap_or(true)).collect();
         match (outcome, happened.as_slice()) {
             (Ok(_), [_, true, ..]) => stop.give(StopReason::LauncherGone),
-            (Ok(_), [_, _, true]) => control = control.filter(|control| control.serve().is_ok()),
+            (Ok(_), [_, _, true]) => {
+                control = control.and_then(|mut control| control.serve().is_ok().then_some(control))
+            }
             (Ok(_) | Err(Errno::EINTR), _) => {}
             (Err(error), _) => {
                 stop.give(StopReason::Fault { message: format!("cannot wait for the VM: {error}") })

@@ -1,61 +1,60 @@
 //! The VM's end of the conversation, on the main thread.
 
-use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::io::{self, IoSliceMut};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
 
-use nix::errno::Errno;
-use nix::sys::socket::{MsgFlags, recv, send};
+use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg, send};
 
+use super::networks::Networks;
 use super::{Answer, Command, MAX_PACKET};
 use crate::bus::Bus;
 use crate::config::MIN_MEMORY_MIB;
+use crate::devices::Handles;
 use crate::virtio::balloon::{PAGES_PER_MIB, Sizes};
 
 /// The most characters of a refusal's reason, which may quote the command. As JSON a character takes six bytes at most.
 const MAX_REASON: usize = 160;
 
-/// A balloon that can be told its size: the sizes, and where the device is whose driver has to hear of it.
-pub struct Balloon {
-    /// What the device shows its driver.
-    pub sizes: Arc<Sizes>,
-    /// Where it is.
-    pub bus: Arc<Bus>,
-    /// Its number there.
-    pub device: usize,
-}
+/// The most descriptors that the kernel passes with a packet (`SCM_MAX_FD`): none can get lost.
+const MAX_DESCRIPTORS: usize = 253;
 
 /// Answers commands.
 pub struct Server {
     socket: OwnedFd,
     memory_mib: u32,
-    balloon: Option<Balloon>,
+    bus: Arc<Bus>,
+    /// The balloon's number on the bus, and what it shows its driver.
+    balloon: Option<(usize, Arc<Sizes>)>,
+    networks: Networks,
 }
 
 impl Server {
-    /// Answers on `socket` for a VM of this much memory.
-    pub fn new(socket: OwnedFd, memory_mib: u32, balloon: Option<Balloon>) -> Self {
-        Self { socket, memory_mib, balloon }
+    /// Answers on `socket` for a VM of this much memory, whose devices on `bus` are in its hands.
+    pub fn new(socket: OwnedFd, memory_mib: u32, bus: Arc<Bus>, handles: Handles) -> Self {
+        let Handles { balloon, spares, spare_pairs } = handles;
+        let networks = Networks::new(Arc::clone(&bus), spares, spare_pairs);
+        Self { socket, memory_mib, bus, balloon, networks }
     }
 
     /// Answers the command that waits, if one does.
     ///
     /// # Errors
     /// When the other end is closed or does not take answers: there is nobody left to serve.
-    pub fn serve(&self) -> io::Result<()> {
+    pub fn serve(&mut self) -> io::Result<()> {
         let mut packet = [0; MAX_PACKET];
-        // With TRUNC the length is that of the packet, whatever came of it.
-        let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_TRUNC;
-        let length = match recv(self.socket.as_raw_fd(), &mut packet, flags) {
-            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
-            Ok(length) => length,
-            Err(Errno::EAGAIN | Errno::EINTR) => return Ok(()),
-            Err(error) => return Err(error.into()),
+        let (length, descriptors) = match self.receive(&mut packet) {
+            Ok((0, _)) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(received) => received,
+            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {
+                return Ok(());
+            }
+            Err(error) => return Err(error),
         };
         let answer = match packet.get(..length) {
             Some(packet) => serde_json::from_slice(packet)
                 .map_err(|error| error.to_string())
-                .and_then(|command| self.carry_out(command)),
+                .and_then(|command| self.carry_out(command, descriptors)),
             None => Err(format!("a command of {length} bytes is longer than {MAX_PACKET}")),
         };
         let answer = answer
@@ -65,27 +64,49 @@ impl Server {
         Ok(())
     }
 
-    fn carry_out(&self, command: Command) -> Result<Answer, String> {
+    /// The length of the packet, whatever of it fits, and the descriptors that came along.
+    fn receive(&self, packet: &mut [u8]) -> io::Result<(usize, Vec<OwnedFd>)> {
+        let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_TRUNC | MsgFlags::MSG_CMSG_CLOEXEC;
+        let mut space = nix::cmsg_space!([RawFd; MAX_DESCRIPTORS]);
+        let mut slices = [IoSliceMut::new(packet)];
+        let message = recvmsg::<()>(self.socket.as_raw_fd(), &mut slices, Some(&mut space), flags)?;
+        let mut descriptors = Vec::new();
+        for control in message.cmsgs()? {
+            if let ControlMessageOwned::ScmRights(raw) = control {
+                // SAFETY: the kernel has just made these descriptors for this process; nothing else knows them.
+                descriptors.extend(raw.into_iter().map(|fd| unsafe { OwnedFd::from_raw_fd(fd) }));
+            }
+        }
+        Ok((message.bytes, descriptors))
+    }
+
+    fn carry_out(&mut self, command: Command, descriptors: Vec<OwnedFd>) -> Result<Answer, String> {
+        if !descriptors.is_empty() && !matches!(command, Command::AttachNetwork { .. }) {
+            return Err("descriptors came along with a command that takes none".to_owned());
+        }
         match command {
             Command::Memory {} => {}
-            Command::AttachNetwork { .. } | Command::DetachNetwork { .. } => {
-                return Err("this VM has no room for another network".to_owned());
+            Command::AttachNetwork { slot, card } => {
+                return Ok(Answer::Network { device: self.networks.attach(slot, &card, descriptors)? });
+            }
+            Command::DetachNetwork { slot } => {
+                return Ok(Answer::Network { device: self.networks.detach(slot)? });
             }
             Command::Balloon { target_mib } => {
-                let balloon = self.balloon.as_ref().ok_or("this VM has no balloon")?;
+                let (device, sizes) = self.balloon.as_ref().ok_or("this VM has no balloon")?;
                 if !(MIN_MEMORY_MIB..=self.memory_mib).contains(&target_mib) {
                     return Err(format!(
                         "target_mib is {target_mib}, but must be from {MIN_MEMORY_MIB} to {}",
                         self.memory_mib
                     ));
                 }
-                balloon.sizes.want((self.memory_mib - target_mib) * PAGES_PER_MIB);
-                balloon.bus.config_changed(balloon.device);
+                sizes.want((self.memory_mib - target_mib) * PAGES_PER_MIB);
+                self.bus.config_changed(*device);
             }
         }
         // The guest can write any size.
         let left = |pages: u32| self.memory_mib.saturating_sub(pages / PAGES_PER_MIB);
-        let (wanted, actual) = self.balloon.as_ref().map_or((0, 0), |balloon| balloon.sizes.get());
+        let (wanted, actual) = self.balloon.as_ref().map_or((0, 0), |(_, sizes)| sizes.get());
         Ok(Answer::Memory { total_mib: self.memory_mib, target_mib: left(wanted), actual_mib: left(actual) })
     }
 }
@@ -98,7 +119,7 @@ impl AsFd for Server {
 
 #[cfg(test)]
 mod tests {
-    use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
+    use nix::sys::socket::{AddressFamily, SockFlag, SockType, recv, socketpair};
 
     use super::*;
 
@@ -114,15 +135,15 @@ mod tests {
                 socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::empty()).unwrap();
             let sizes = Arc::<Sizes>::default();
             let bus = Arc::new(Bus::new(Vec::new(), None));
-            let balloon = Balloon { sizes: Arc::clone(&sizes), bus, device: 0 };
-            Self { server: Server::new(socket, 128, Some(balloon)), launcher, sizes }
+            let handles = Handles { balloon: Some((0, Arc::clone(&sizes))), ..Handles::default() };
+            Self { server: Server::new(socket, 128, bus, handles), launcher, sizes }
         }
 
         fn say(&self, packet: &[u8]) {
             assert_eq!(send(self.launcher.as_raw_fd(), packet, MsgFlags::empty()).unwrap(), packet.len());
         }
 
-        fn ask(&self, packet: &[u8]) -> Answer {
+        fn ask(&mut self, packet: &[u8]) -> Answer {
             self.say(packet);
             self.server.serve().unwrap();
             let mut answer = [0; MAX_PACKET];
@@ -130,7 +151,7 @@ mod tests {
             serde_json::from_slice(&answer[..length]).unwrap()
         }
 
-        fn refused(&self, packet: &[u8]) -> String {
+        fn refused(&mut self, packet: &[u8]) -> String {
             match self.ask(packet) {
                 Answer::Refused { message } => message,
                 other => panic!("{other:?}"),
@@ -144,7 +165,7 @@ mod tests {
 
     #[test]
     fn the_balloon_takes_what_is_above_the_target() {
-        let rig = Rig::new();
+        let mut rig = Rig::new();
         assert_eq!(rig.ask(br#"{"memory":{}}"#), memory(128, 128));
         assert_eq!(rig.ask(br#"{"balloon":{"target_mib":48}}"#), memory(48, 128));
         assert_eq!(rig.sizes.get(), (80 * 256, 0));
@@ -157,7 +178,7 @@ mod tests {
 
     #[test]
     fn what_cannot_be_done_is_refused_and_the_conversation_goes_on() {
-        let rig = Rig::new();
+        let mut rig = Rig::new();
         assert_eq!(
             rig.refused(br#"{"balloon":{"target_mib":129}}"#),
             "target_mib is 129, but must be from 32 to 128"
@@ -189,7 +210,7 @@ mod tests {
 
     #[test]
     fn nothing_to_do_is_no_error_and_nobody_there_is_one() {
-        let rig = Rig::new();
+        let mut rig = Rig::new();
         rig.server.serve().unwrap();
         // Answers that nobody reads end it, before they block.
         let outcome = (0..100_000).find_map(|_| {
@@ -197,7 +218,7 @@ mod tests {
             rig.server.serve().err()
         });
         assert_eq!(outcome.unwrap().kind(), io::ErrorKind::WouldBlock);
-        let rig = Rig::new();
+        let mut rig = Rig::new();
         drop(rig.launcher);
         assert_eq!(rig.server.serve().unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
     }

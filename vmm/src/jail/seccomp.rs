@@ -16,10 +16,11 @@ use crate::thread::ThreadKind;
 /// which they were. A release build does not look at it.
 pub const LOG_VARIABLE: &str = "MOAT_VMM_SECCOMP_LOG";
 
-const KINDS: [ThreadKind; 6] = [
+const KINDS: [ThreadKind; 7] = [
     ThreadKind::Main,
     ThreadKind::Vcpu,
     ThreadKind::Block,
+    ThreadKind::Net,
     ThreadKind::Vsock,
     ThreadKind::Rng,
     ThreadKind::Balloon,
@@ -144,10 +145,15 @@ mod tests {
     }
 
     #[test]
-    fn only_virtual_cpus_have_ioctls() {
+    fn ioctls_are_few_and_named() {
         for kind in KINDS {
             let ioctls = table::of(kind).filter(|allowed| allowed.call == libc::SYS_ioctl);
-            assert_eq!(ioctls.count(), usize::from(kind == ThreadKind::Vcpu));
+            let most = match kind {
+                ThreadKind::Vcpu | ThreadKind::Main => 1,
+                ThreadKind::Net => 3,
+                _ => 0,
+            };
+            assert_eq!(ioctls.inspect(|allowed| assert_eq!(allowed.arguments[0].index, 1)).count(), most);
         }
     }
 }

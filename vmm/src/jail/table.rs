@@ -82,7 +82,12 @@ const EVERY: &[Allowed] = &[
 
 const MAIN: &[Allowed] = &[
     any(libc::SYS_poll, "waiting for the reason to stop, and for commands"),
-    only(libc::SYS_recvfrom, &[is(3, libc::MSG_DONTWAIT | libc::MSG_TRUNC), is(4, 0)], "a command"),
+    only(
+        libc::SYS_recvmsg,
+        &[is(2, libc::MSG_DONTWAIT | libc::MSG_TRUNC | libc::MSG_CMSG_CLOEXEC)],
+        "a command, and the taps that come with it",
+    ),
+    only(libc::SYS_ioctl, &[is(1, libc::TUNGETIFF as i32)], "what a tap that came is"),
     only(libc::SYS_sendto, &[is(3, libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL), is(4, 0)], "its answer"),
     any(libc::SYS_getpid, "the first argument of tgkill"),
     // There is no other process in the namespace to send it to.
@@ -120,6 +125,26 @@ const BLOCK: &[Allowed] = &[
     ),
 ];
 
+/// None of these reaches another device than the tap's own.
+const NET: &[Allowed] = &[
+    any(libc::SYS_readv, "frames for the guest"),
+    any(libc::SYS_writev, "frames from the guest"),
+    only(libc::SYS_fcntl, &[is(1, libc::F_SETFL), is(2, libc::O_NONBLOCK)], "never waiting for a frame"),
+    only(libc::SYS_ioctl, &[is(1, libc::TUNSETVNETHDRSZ as i32)], "the header in front of frames"),
+    only(libc::SYS_ioctl, &[is(1, libc::TUNSETOFFLOAD as i32)], "what the guest's driver can take"),
+    only(libc::SYS_ioctl, &[is(1, libc::TUNSETQUEUE as i32)], "how many queues the guest's driver uses"),
+];
+
+/// The alarm of [`crate::rate`].
+const LIMITED: &[Allowed] = &[
+    only(
+        libc::SYS_timerfd_create,
+        &[is(0, libc::CLOCK_MONOTONIC), is(1, libc::TFD_CLOEXEC)],
+        "waiting for tokens",
+    ),
+    any(libc::SYS_timerfd_settime, "setting that"),
+];
+
 const VSOCK: &[Allowed] = &[
     only(
         libc::SYS_socketpair,
@@ -143,14 +168,15 @@ const RNG: &[Allowed] = &[any(libc::SYS_getrandom, "the device's bytes")];
 
 /// All that threads of this kind may do.
 pub fn of(kind: ThreadKind) -> impl Iterator<Item = &'static Allowed> {
-    let own: [&[Allowed]; 2] = match kind {
-        ThreadKind::Main => [MAIN, &[]],
-        ThreadKind::Vcpu => [VCPU, &[]],
-        ThreadKind::Block => [WORKER, BLOCK],
-        ThreadKind::Vsock => [WORKER, VSOCK],
-        ThreadKind::Rng => [WORKER, RNG],
+    let own: [&[Allowed]; 3] = match kind {
+        ThreadKind::Main => [MAIN, &[], &[]],
+        ThreadKind::Vcpu => [VCPU, &[], &[]],
+        ThreadKind::Block => [WORKER, LIMITED, BLOCK],
+        ThreadKind::Net => [WORKER, LIMITED, NET],
+        ThreadKind::Vsock => [WORKER, VSOCK, &[]],
+        ThreadKind::Rng => [WORKER, RNG, &[]],
         // Its only call of its own is the madvise that every thread has.
-        ThreadKind::Balloon => [WORKER, &[]],
+        ThreadKind::Balloon => [WORKER, &[], &[]],
     };
     EVERY.iter().chain(own.into_iter().flatten())
 }

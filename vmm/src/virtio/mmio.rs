@@ -9,6 +9,7 @@ use virtio_queue::{Queue, QueueT};
 use vm_memory::{GuestAddress, GuestMemoryMmap};
 use vmm_sys_util::eventfd::EventFd;
 
+use super::absent::Absent;
 use super::device::{Activation, ActiveQueue, VirtioDevice};
 use super::interrupt::Interrupt;
 use super::registers::*;
@@ -61,6 +62,8 @@ pub struct Transport {
     interrupt: Arc<Interrupt>,
     registers: RegisterPage,
     slots: Vec<Slot>,
+    /// Events wired for more queues than the device has.
+    unused: Vec<EventFd>,
     offered: u64,
     accepted: u64,
     device_features_sel: u32,
@@ -70,8 +73,8 @@ pub struct Transport {
 }
 
 impl Transport {
-    /// A transport for `device`. `kicks` has an event for each of its queues, `line` is its interrupt, and the guest
-    /// reads `registers`.
+    /// A transport for `device`. `kicks` has an event for each of its queues, and of those of any device that is to
+    /// replace it; `line` is its interrupt, and the guest reads `registers`.
     ///
     /// # Errors
     /// When the device's queue sizes are not what virtio allows.
@@ -82,34 +85,54 @@ impl Transport {
         registers: RegisterPage,
         kicks: Vec<EventFd>,
     ) -> Result<Self, virtio_queue::Error> {
-        let sizes = device.queue_sizes().to_vec();
-        let slots = sizes
-            .into_iter()
-            .zip(kicks)
-            .map(|(size, kick)| Ok(Slot { queue: Queue::new(size)?, kick }))
-            .collect::<Result<_, _>>()?;
-        let offered = device.features()
-            | 1 << VIRTIO_F_VERSION_1
-            | 1 << VIRTIO_RING_F_EVENT_IDX
-            | 1 << VIRTIO_RING_F_INDIRECT_DESC;
         let interrupt = Arc::new(Interrupt::with_registers(line, registers.clone()));
         let mut transport = Self {
-            device,
+            device: Box::new(Absent),
             memory,
             interrupt,
             registers,
-            slots,
-            offered,
+            slots: Vec::new(),
+            unused: kicks,
+            offered: 0,
             accepted: 0,
             device_features_sel: 0,
             driver_features_sel: 0,
             queue_sel: 0,
             status: 0,
         };
-        transport.show_identity();
-        transport.show_selected();
-        transport.show_config();
+        transport.replace(device)?;
         Ok(transport)
+    }
+
+    /// Puts another device in the place of the one that is there, which is stopped first. A driver that still uses that
+    /// one finds the new one as after a reset, and nothing of the old one's memory is touched any more.
+    ///
+    /// # Errors
+    /// When the device's queue sizes are not what virtio allows; then nothing has changed.
+    pub fn replace(&mut self, device: Box<dyn VirtioDevice>) -> Result<(), virtio_queue::Error> {
+        let queues: Vec<Queue> =
+            device.queue_sizes().iter().map(|size| Queue::new(*size)).collect::<Result<_, _>>()?;
+        if queues.len() > self.slots.len() + self.unused.len() {
+            return Err(virtio_queue::Error::InvalidSize);
+        }
+        self.reset();
+        let mut kicks =
+            self.slots.drain(..).map(|slot| slot.kick).chain(self.unused.drain(..)).collect::<Vec<_>>();
+        self.unused = kicks.split_off(queues.len());
+        self.slots = queues.into_iter().zip(kicks).map(|(queue, kick)| Slot { queue, kick }).collect();
+        for kick in &self.unused {
+            // A kick meant for the device that was there.
+            let _ = kick.read();
+        }
+        self.offered = device.features()
+            | 1 << VIRTIO_F_VERSION_1
+            | 1 << VIRTIO_RING_F_EVENT_IDX
+            | 1 << VIRTIO_RING_F_INDIRECT_DESC;
+        self.device = device;
+        self.show_identity();
+        self.show_selected();
+        self.show_config();
+        Ok(())
     }
 
     /// The driver writes `data` at `offset` of the device's page.

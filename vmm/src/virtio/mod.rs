@@ -1,10 +1,12 @@
 //! Virtio devices and their MMIO transport.
 
+pub mod absent;
 pub mod balloon;
 pub mod block;
 pub mod device;
 pub mod interrupt;
 pub mod mmio;
+pub mod net;
 pub mod queue;
 pub mod registers;
 pub mod rng;

@@ -1,8 +1,10 @@
 //! What devices do with a queue: take its chains, check each descriptor once, give the chains back.
 
+use std::sync::atomic::{Ordering, fence};
+
 use virtio_queue::desc::split::Descriptor;
 use virtio_queue::{DescriptorChain, Queue, QueueOwnedT, QueueT};
-use vm_memory::{Bytes, GuestMemoryBackend, GuestMemoryMmap, VolatileSlice};
+use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryMmap, VolatileSlice};
 
 use super::device::{ActiveQueue, Fault};
 use super::interrupt::Interrupt;
@@ -62,6 +64,67 @@ fn next<'a>(queue: &mut Queue, memory: &'a GuestMemoryMmap, budget: u16) -> Resu
     Ok(queue.iter(memory)?.next())
 }
 
+/// Gives chains, each a head and the bytes written into it, back so that the driver sees all of them or none: buffers of
+/// one frame. Whether it is to be told is for [`driver_waits`] to say, and for nothing else on this queue.
+///
+/// # Errors
+/// When the used ring cannot be written.
+pub fn add_used_together(
+    queue: &mut Queue,
+    memory: &GuestMemoryMmap,
+    chains: &[(u16, u32)],
+) -> Result<(), Fault> {
+    let Some(((head, written), others)) = chains.split_last() else { return Ok(()) };
+    for (head, written) in others {
+        // The ring's flags and index come first. All of it is memory, which was checked when the queue was set up.
+        let place = 4 + 8 * u64::from(queue.next_used() % queue.size());
+        let entry = [u32::from(*head).to_le(), written.to_le()];
+        let address = GuestAddress(queue.used_ring().saturating_add(place));
+        memory.write_obj(entry, address).map_err(virtio_queue::Error::GuestMemory)?;
+        queue.set_next_used(queue.next_used().wrapping_add(1));
+    }
+    // Shows the index, and with it what is before.
+    Ok(queue.add_used(memory, *head, *written)?)
+}
+
+/// Whether the driver wants to be told of the chains given back since the used index was `since` (virtio 1.2, section
+/// 2.7.7).
+///
+/// # Errors
+/// When the rings are broken.
+pub fn driver_waits(queue: &Queue, memory: &GuestMemoryMmap, since: u16) -> Result<bool, Fault> {
+    let added = queue.next_used().wrapping_sub(since);
+    if added == 0 || !queue.event_idx_enabled() {
+        return Ok(added != 0);
+    }
+    // What was given back has to be there before the driver's wish is read.
+    fence(Ordering::SeqCst);
+    let place = GuestAddress(queue.avail_ring().saturating_add(4 + 2 * u64::from(queue.size())));
+    let event: u16 = memory.load(place, Ordering::Relaxed).map_err(virtio_queue::Error::GuestMemory)?;
+    Ok(queue.next_used().wrapping_sub(u16::from_le(event)).wrapping_sub(1) < added)
+}
+
+/// Reads a chain's descriptors, each once and at most `limit` of them.
+///
+/// # Errors
+/// What is wrong with the chain, in words; also what `each` says.
+pub fn descriptors(
+    chain: Chain<'_>,
+    limit: usize,
+    mut each: impl FnMut(Descriptor) -> Result<(), &'static str>,
+) -> Result<(), &'static str> {
+    let mut complete = false;
+    for (count, descriptor) in chain.enumerate() {
+        if count == limit {
+            return Err("a chain of too many descriptors");
+        }
+        complete = !descriptor.has_next();
+        each(descriptor)?;
+    }
+    // The iterator ends early at what it cannot follow.
+    if complete { Ok(()) } else { Err("a broken chain") }
+}
+
 /// The guest memory behind a chain, checked: readable and writable parts, each in order.
 pub struct Buffers<'a> {
     /// What the device reads.
@@ -77,16 +140,8 @@ impl<'a> Buffers<'a> {
     /// What is wrong with the chain, in words.
     pub fn new(memory: &'a GuestMemoryMmap, chain: Chain<'a>, limit: usize) -> Result<Self, &'static str> {
         let mut buffers = Self { readable: Span::default(), writable: Span::default() };
-        let mut complete = false;
-        for (count, descriptor) in chain.enumerate() {
-            if count == limit {
-                return Err("a chain of too many descriptors");
-            }
-            complete = !descriptor.has_next();
-            buffers.push(memory, descriptor)?;
-        }
-        // The iterator ends early at what it cannot follow.
-        if complete { Ok(buffers) } else { Err("a broken chain") }
+        descriptors(chain, limit, |descriptor| buffers.push(memory, descriptor))?;
+        Ok(buffers)
     }
 
     fn push(&mut self, memory: &'a GuestMemoryMmap, descriptor: Descriptor) -> Result<(), &'static str> {

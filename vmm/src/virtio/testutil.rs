@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Once};
 use std::time::{Duration, Instant};
 
+use virtio_bindings::virtio_ring::VIRTIO_RING_F_EVENT_IDX;
 use virtio_queue::{Queue, QueueT};
 use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
 use vmm_sys_util::eventfd::EventFd;
@@ -99,6 +100,7 @@ impl Driver {
             queue.try_set_desc_table_address(GuestAddress(ring.descriptors())).unwrap();
             queue.try_set_avail_ring_address(GuestAddress(ring.available_ring())).unwrap();
             queue.try_set_used_ring_address(GuestAddress(ring.used_ring())).unwrap();
+            queue.set_event_idx(features & 1 << VIRTIO_RING_F_EVENT_IDX != 0);
             queue.set_ready(true);
             assert!(queue.is_valid(&memory));
             queues.push(ActiveQueue { queue, kick: ring.kick.try_clone().unwrap() });
@@ -269,7 +271,7 @@ fn watch_for_panics() {
         std::panic::set_hook(Box::new(move |panic| {
             let thread = std::thread::current();
             let name = thread.name().unwrap_or_default();
-            if ["disk", "rng", "balloon"].iter().any(|device| name.starts_with(device)) {
+            if ["disk", "rng", "balloon", "net"].iter().any(|device| name.starts_with(device)) {
                 PANICKED.store(true, Ordering::SeqCst);
             }
             report(panic);

@@ -11,6 +11,8 @@
 mod cases;
 mod guest;
 mod initramfs;
+mod interface;
+mod net;
 mod vm;
 mod vsock;
 
@@ -27,6 +29,7 @@ fn main() -> ExitCode {
     let selected: Vec<_> = cases::CASES
         .iter()
         .chain(vsock::CASES)
+        .chain(net::CASES)
         .filter(|(name, _)| filter.as_ref().is_none_or(|filter| name.contains(filter)))
         .collect();
     if listing {

@@ -1,7 +1,7 @@
 //! Launches `moat-vmm` as the product does, and talks with it.
 
 use std::fs::File;
-use std::io::{BufRead, BufReader, Read, Seek, Write};
+use std::io::{BufRead, BufReader, IoSlice, Read, Seek, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
@@ -11,7 +11,9 @@ use moat_vmm::config::{DiskConfig, DiskLimits, Fd, JailConfig, SegmentConfig, Vm
 use moat_vmm::control::{Answer, Command, MAX_PACKET};
 use moat_vmm::launch::{Child, Exit, Launch};
 use moat_vmm::report::{Report, StopReason};
-use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, recv, send, socketpair};
+use nix::sys::socket::{
+    AddressFamily, ControlMessage, MsgFlags, SockFlag, SockType, recv, sendmsg, socketpair,
+};
 
 /// No VM here needs a tenth of this, even in software; it only has to end a test that hangs.
 const PATIENCE: Duration = Duration::from_secs(240);
@@ -174,8 +176,17 @@ impl Vm {
 
     /// What it answers to a command.
     pub fn command(&self, command: Command) -> Answer {
+        self.command_with(command, &[])
+    }
+
+    /// As [`Vm::command`], with descriptors that come along.
+    pub fn command_with(&self, command: Command, files: &[OwnedFd]) -> Answer {
         let control = self.control.as_raw_fd();
-        send(control, &serde_json::to_vec(&command).unwrap(), MsgFlags::empty()).unwrap();
+        let raw: Vec<_> = files.iter().map(AsRawFd::as_raw_fd).collect();
+        let rights = [ControlMessage::ScmRights(&raw)];
+        let along = if raw.is_empty() { &[][..] } else { &rights };
+        let packet = serde_json::to_vec(&command).unwrap();
+        sendmsg::<()>(control, &[IoSlice::new(&packet)], along, MsgFlags::empty(), None).unwrap();
         let mut answer = [0; MAX_PACKET];
         let length = recv(control, &mut answer, MsgFlags::empty()).unwrap();
         serde_json::from_slice(&answer[..length]).unwrap()

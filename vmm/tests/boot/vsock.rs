@@ -39,7 +39,8 @@ pub fn dialled(vm: &Vm, wanted: u32) -> UnixStream {
     host
 }
 
-fn noise(length: usize) -> Vec<u8> {
+/// Bytes that do not repeat soon.
+pub fn noise(length: usize) -> Vec<u8> {
     (0..length as u64).map(|at| (at.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56) as u8).collect()
 }
 
@@ -111,7 +112,12 @@ fn stop_sending(socket: &File) {
 
 /// Waits until the host hangs up.
 pub fn guest_waits() {
-    assert_eq!(connect(1).read_to_end(&mut Vec::new()).unwrap(), 0);
+    guest_waits_at(1);
+}
+
+/// Tells the host by the port's number where it is, and waits until it hangs up.
+pub fn guest_waits_at(port: u32) {
+    assert_eq!(connect(port).read_to_end(&mut Vec::new()).unwrap(), 0);
 }
 
 /// The guest's half of [`streams`].
