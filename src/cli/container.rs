@@ -6,8 +6,8 @@ use clap::Subcommand;
 use moat::root::Root;
 
 use super::{
-    attach, commit, cp, create, diff, exec, export, inspect, kill, logs, pause, prune, ps, rename, restart,
-    rm, run, start, stats, stop, top, update, wait,
+    attach, commit, cp, create, diff, exec, export, inspect, kill, logs, pause, port, prune, ps, rename,
+    restart, rm, run, start, stats, stop, top, update, wait,
 };
 
 /// Manage containers
@@ -36,6 +36,7 @@ enum Verb {
     #[command(visible_aliases = ["list", "ps"])]
     Ls(ps::Args),
     Pause(pause::Args),
+    Port(port::Args),
     Prune(prune::Args),
     Rename(rename::Args),
     Restart(restart::Args),
@@ -73,6 +74,7 @@ pub fn run(args: Args, root: Root) -> anyhow::Result<ExitCode> {
         Verb::Logs(args) => logs::run(&args, root),
         Verb::Ls(args) => ps::run(args, root),
         Verb::Pause(args) => pause::pause(&args, root),
+        Verb::Port(args) => port::run(&args, root),
         Verb::Prune(args) => prune::run(&args, root),
         Verb::Rename(args) => rename::run(args, root),
         Verb::Restart(args) => restart::run(&args, root),

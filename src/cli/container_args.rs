@@ -11,6 +11,7 @@ use moat::engine::health::HealthOptions;
 use moat::engine::restart::RestartPolicy;
 use moat::network::request::NetworkRequest;
 
+use super::network_args::NetworkArgs;
 use super::parse::{self, LogOption};
 
 /// The flags, the image and the command.
@@ -64,6 +65,8 @@ pub struct ContainerArgs {
     /// Seconds until it is killed when it is asked to end; -1 for never [default: 10]
     #[arg(long, value_name = "SECONDS", allow_negative_numbers = true)]
     stop_timeout: Option<i64>,
+    #[command(flatten)]
+    network: NetworkArgs,
     #[command(flatten)]
     resources: ResourceArgs,
     #[command(flatten)]
@@ -162,7 +165,10 @@ impl ContainerArgs {
             bail!("--rm and --restart do not go together: a container that is removed cannot start again");
         }
         let pids_limit = self.resources.pids_limit.and_then(|limit| u32::try_from(limit).ok());
+        let (network, expose) = self.network.request()?;
         Ok(CreateOptions {
+            network,
+            expose,
             env: variables(&self.env_file, self.env)?,
             image: self.image,
             command: self.command,

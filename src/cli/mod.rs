@@ -32,8 +32,12 @@ mod load;
 mod logs;
 mod moment;
 mod monitor;
+mod network;
+mod network_args;
 mod parse;
 mod pause;
+mod port;
+mod ports;
 mod prune;
 mod ps;
 mod rename;
@@ -101,6 +105,7 @@ enum Command {
     Exec(exec::Args),
     Attach(attach::Args),
     Ps(ps::Args),
+    Port(port::Args),
     Inspect(inspect::Args),
     Logs(logs::Args),
     Top(top::Args),
@@ -119,6 +124,7 @@ enum Command {
     Rmi(rmi::Args),
     Image(ImageCommand),
     Container(container::Args),
+    Network(network::Args),
     Info(info::Args),
     Version(version::Args),
     Doctor(doctor::Args),
@@ -201,6 +207,7 @@ fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Exec(args) => exec::run(args, root),
         Command::Attach(args) => attach::run(args, root),
         Command::Ps(args) => ps::run(args, root),
+        Command::Port(args) => port::run(&args, root),
         Command::Inspect(args) => inspect::run(args, root),
         Command::Logs(args) => logs::run(&args, root),
         Command::Top(args) => top::run(&args, root),
@@ -228,6 +235,7 @@ fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
             ImageVerb::Inspect(args) => inspect::run(args.into(), root),
         },
         Command::Container(args) => container::run(args, root),
+        Command::Network(args) => network::run(args, root),
         Command::Info(args) => info::run(&args, root),
         Command::Boot(args) => boot::run(&args, root),
         Command::Monitor(args) => monitor::run(&args, root),

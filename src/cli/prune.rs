@@ -40,7 +40,7 @@ pub fn run(args: &Args, root: Root) -> anyhow::Result<ExitCode> {
         moment::parse_moment(text).map_err(|e| anyhow::anyhow!("invalid filter 'until={text}': {e}"))
     });
     let until = until.collect::<anyhow::Result<Vec<Timestamp>>>()?.into_iter().min();
-    if !args.force && !confirm()? {
+    if !args.force && !confirm(WARNING)? {
         bail!("container prune has been cancelled");
     }
     let engine = Engine::open(root)?;
@@ -81,9 +81,9 @@ fn is_wanted(container: &Container, filters: &Filters, until: Option<Timestamp>)
 }
 
 /// Asks on the terminal, or whatever stdin is; no answer is a no.
-fn confirm() -> anyhow::Result<bool> {
+pub fn confirm(warning: &str) -> anyhow::Result<bool> {
     let mut output = io::stdout().lock();
-    output.write_all(WARNING.as_bytes())?;
+    output.write_all(warning.as_bytes())?;
     output.flush()?;
     let mut answer = String::new();
     io::stdin().read_line(&mut answer).context("cannot read the answer")?;

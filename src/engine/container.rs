@@ -20,6 +20,7 @@ use super::config::ContainerConfig;
 use super::id::ContainerId;
 use super::state::{Permit, State, Verb};
 use crate::halt;
+use crate::network::Networks;
 use crate::record::{self, Lock};
 use crate::root::Root;
 
@@ -131,6 +132,7 @@ impl Container {
     pub fn remove(&self, root: &Root, _lock: &Lock) -> Result<(), EngineError> {
         halt::point("remove.locked");
         Cgroup::of(self.id()).destroy()?;
+        Networks::of(root).release(self.id())?;
         super::names::release(root, &self.config.name, self.id());
         halt::point("remove.name-released");
         super::socket::remove(&self.directory);

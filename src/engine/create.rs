@@ -117,6 +117,7 @@ impl Engine {
         halt::point("create.reserved");
         let created = (|| {
             let config = configure(id.clone(), &image, options)?;
+            self.networks().check(&config.network)?;
             names::take(self.root(), &config.name, &id)?;
             drop(frozen);
             halt::point("create.named");

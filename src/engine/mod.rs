@@ -16,6 +16,7 @@ pub mod health;
 pub mod id;
 pub mod log;
 mod names;
+mod network;
 mod reach;
 mod remove;
 pub mod restart;
@@ -38,6 +39,7 @@ pub use reach::Reached;
 pub use start::{Held, MonitorStart, Purpose};
 pub use update::ResourceUpdate;
 
+use crate::network::{NetworkError, Networks};
 use crate::record::{self, Lock, RecordError};
 use crate::root::Root;
 use crate::store::{ImageStore, StoreError};
@@ -104,6 +106,9 @@ pub enum EngineError {
     /// A record could not be read or written.
     #[error(transparent)]
     Record(#[from] RecordError),
+    /// Networks could not be used.
+    #[error(transparent)]
+    Network(#[from] NetworkError),
     /// A cgroup could not be used.
     #[error(transparent)]
     Cgroup(#[from] CgroupError),
@@ -158,6 +163,11 @@ impl Engine {
     /// The images.
     pub fn store(&self) -> &ImageStore {
         &self.store
+    }
+
+    /// The networks.
+    pub fn networks(&self) -> Networks {
+        Networks::of(&self.root)
     }
 
     /// Holds the set of containers still: none is created, no name is taken.
@@ -253,6 +263,7 @@ impl Engine {
             Err(e) => return Err(e),
         };
         Cgroup::of(container.id()).destroy()?;
+        self.networks().release(container.id())?;
         socket::remove(&container.directory);
         if !container.state.status.is_live() {
             return Ok(Some(container));
@@ -278,6 +289,7 @@ impl Engine {
         let Some(_lock) = Lock::attempt(&directory.lock())? else { return Ok(()) };
         if record::read::<serde_json::Value>(&directory.config()).is_err_and(|e| e.is_not_found()) {
             Cgroup::of(id).destroy()?;
+            self.networks().release(id)?;
             names::release_of(&self.root, id);
             directory
                 .remove()

@@ -104,7 +104,14 @@ impl Monitor {
         let store = self.engine.store();
         let image = store.resolve(&container.config.image_id).map_err(EngineError::from)?;
         let disk = store.disk(&image).map_err(EngineError::from)?;
-        Vm::start(&container, disk, self.debug_console)
+        let joined = match self.purpose {
+            Purpose::Run => {
+                self.join_networks()?;
+                self.network.borrow().clone()
+            }
+            Purpose::Look => None,
+        };
+        Vm::start(&container, disk, joined.as_deref(), self.debug_console)
     }
 
     async fn start(&self, run: &Run, ends: &mut Ends) -> Result<(), RequestError> {
@@ -113,7 +120,9 @@ impl Monitor {
             let config = &container.config;
             let log = Writer::open(&container.directory, config.log)
                 .map_err(|e| RequestError::setup(format!("cannot open the container's log: {e}")))?;
-            let spec = spec::container_spec(config, self.size.get(), None).map_err(RequestError::setup)?;
+            let attachment = self.attachment();
+            let spec = spec::container_spec(config, attachment.as_ref(), self.size.get())
+                .map_err(RequestError::setup)?;
             (spec, log, config.process.terminal)
         };
         let mut running = run.agent.start(spec).await?;
@@ -177,6 +186,7 @@ impl Monitor {
 
     /// Records how it ended and removes what it left on the host.
     fn record_end(&self, mut state: State, lock: &Lock) -> Result<(), EngineError> {
+        self.leave_networks();
         state.stopped_by_user = self.by_user.get();
         if self.is_to_remove() {
             self.container.borrow().remove(self.engine.root(), lock)?;

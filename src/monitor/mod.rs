@@ -9,6 +9,7 @@
 //! stop      ends the container, for whoever asks
 //! names     answers what the container's programs ask about names
 //! health    asks the container now and then how it is
+//! network   its networks, and network_spec what the agent hears of them; relay: what comes to its ports over IPv6
 //! ```
 //! All of them are tasks of one thread and share a [`Monitor`].
 
@@ -21,7 +22,9 @@ mod life;
 mod link;
 mod memory;
 mod names;
+mod network;
 mod network_spec;
+mod relay;
 mod run;
 mod session;
 mod spec;
@@ -49,6 +52,7 @@ use crate::engine::id::ContainerId;
 use crate::engine::state::State;
 use crate::engine::{Engine, EngineError, MonitorStart, Purpose, events, socket};
 use crate::halt;
+use crate::network::attach::Attached;
 use crate::record::Lock;
 use hub::Hub;
 use run::Run;
@@ -80,6 +84,8 @@ struct Monitor {
     by_user: Cell<bool>,
     /// It is to be kept although it was to be removed at its end.
     keep: Cell<bool>,
+    /// What it has of networks, from its first boot to its end.
+    network: RefCell<Option<Rc<Attached>>>,
     /// How many clients are connected.
     clients: watch::Sender<usize>,
 }
@@ -125,6 +131,7 @@ pub fn run(engine: Engine, id: &ContainerId, start: &MonitorStart) -> Result<(),
         stopped: Notify::new(),
         by_user: Cell::new(false),
         keep: Cell::new(false),
+        network: RefCell::new(None),
         clients: watch::Sender::new(0),
     });
     let tasks = tokio::task::LocalSet::new();

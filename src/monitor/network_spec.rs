@@ -7,7 +7,6 @@ use moat_protocol::{Dns, HostsEntry, Interface, InterfaceAddress, NetworkSpec};
 
 use crate::engine::config::ContainerConfig;
 use crate::names::{self, HOST_RESOLV_CONF, ResolvConf};
-use crate::network::attach::host_gateway;
 use crate::network::endpoint::{Attachment, Endpoint};
 use crate::network::record::DEFAULT;
 use crate::network::request::NetworkRequest;
@@ -73,7 +72,8 @@ fn dns(request: &NetworkRequest, attachment: &Attachment) -> Dns {
 pub fn hosts(config: &ContainerConfig, attachment: Option<&Attachment>) -> Vec<HostsEntry> {
     let local = LOCAL.map(|(address, names)| entry(address, names));
     let mut entries = local.to_vec();
-    let gateway = attachment.and_then(host_gateway);
+    // The host as the container's first network sees it.
+    let gateway = attachment.and_then(|it| it.endpoints.first()).map(|it| (it.gateway4, it.gateway6));
     for extra in &config.network.extra_hosts {
         // Without an address it is the host's own, in each family that there is.
         let own = || {

@@ -25,8 +25,8 @@ const TMPFS_DEFAULTS: [&str; 3] = ["nosuid", "nodev", "noexec"];
 /// When a part of the specification cannot be built.
 pub fn container_spec(
     config: &ContainerConfig,
-    size: Option<TerminalSize>,
     attachment: Option<&Attachment>,
+    size: Option<TerminalSize>,
 ) -> Result<ContainerSpec, OciSpecError> {
     let privileged = config.security.privileged;
     let mut mounts = defaults::mounts(config.shm_size);

@@ -18,11 +18,14 @@ use tokio::net::UnixStream;
 use tokio::time::timeout;
 
 use super::descriptors;
+use super::network::cards;
 use crate::engine::EngineError;
 use crate::engine::artifacts::{Artifacts, Missing};
 use crate::engine::cgroup::Cgroup;
 use crate::engine::config::Resources;
 use crate::engine::container::Container;
+use crate::network::NetworkError;
+use crate::network::attach::Attached;
 use crate::store::ImageDisk;
 
 /// The guest's context id. Each VM has a vsock of its own, so all of them can be the same.
@@ -49,6 +52,9 @@ pub enum VmError {
     /// Its disks or its cgroup could not be made.
     #[error(transparent)]
     Engine(#[from] EngineError),
+    /// Its networks could not be made.
+    #[error(transparent)]
+    Network(#[from] NetworkError),
     /// Its process could not be started.
     #[error(transparent)]
     Launch(#[from] LaunchError),
@@ -76,11 +82,16 @@ pub struct Dialed {
 }
 
 impl Vm {
-    /// Starts the VM of `container`, jailed and in the cgroup `cgroup`.
+    /// Starts the VM of `container`, jailed, in a cgroup of its own and on the networks that it has joined.
     ///
     /// # Errors
     /// When something it needs is missing or refused.
-    pub fn start(container: &Container, disk: ImageDisk, debug_console: bool) -> Result<Self, VmError> {
+    pub fn start(
+        container: &Container,
+        disk: ImageDisk,
+        network: Option<&Attached>,
+        debug_console: bool,
+    ) -> Result<Self, VmError> {
         let artifacts = Artifacts::find()?;
         let cgroup =
             Cgroup::of(container.id()).create(&container.config.resources).map_err(EngineError::from)?;
@@ -97,7 +108,7 @@ impl Vm {
             initramfs: launch.add(Artifacts::open(&artifacts.initramfs())?.into()),
             command_line: COMMAND_LINE.to_owned(),
             disks: disks(container, disk, &mut launch)?,
-            networks: Vec::new(),
+            networks: cards(network, container.config.resources.vcpus(), &mut launch)?,
             spare_networks: 0,
             vsock: VsockConfig { guest_cid: GUEST_CID, dial: launch.add(their_dial) },
             control: Some(launch.add(their_control)),

@@ -1,17 +1,18 @@
 //! A container joins its networks before its VM starts, and leaves them after it has ended.
 
 use std::collections::BTreeSet;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 use std::os::fd::OwnedFd;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use tokio::task::AbortHandle;
 
 use super::endpoint::{Attachment, Endpoint};
 use super::firewall::{Firewall, TAP_PREFIX};
 use super::link::{self, Bridge, Links};
 use super::port::{ContainerPort, PortRequest};
 use super::publish::{HeldPort, publish};
-use super::record::Network;
+use super::record::{DEFAULT, Network};
 use super::request::{Join, NetworkRequest};
 use super::{NetworkError, Networks, mac, subnet, tap};
 use crate::engine::config::ContainerConfig;
@@ -29,6 +30,14 @@ pub struct Attached {
     pub attachment: Attachment,
     /// The published ports.
     pub held: Vec<HeldPort>,
+    /// What passes on connections for ports whose sockets it has; it ends with this.
+    pub relays: Vec<AbortHandle>,
+}
+
+impl Drop for Attached {
+    fn drop(&mut self) {
+        self.relays.iter().for_each(AbortHandle::abort);
+    }
 }
 
 impl Attached {
@@ -96,7 +105,19 @@ impl Networks {
             return Err(e);
         }
         halt::point("network.admitted");
-        Ok(Some(Attached { attachment, held }))
+        Ok(Some(Attached { attachment, held, relays: Vec::new() }))
+    }
+
+    /// Whether a container could have what it asks for, as far as that can be told before it starts.
+    ///
+    /// # Errors
+    /// When a network is not there, or cannot give it.
+    pub fn check(&self, request: &NetworkRequest) -> Result<(), NetworkError> {
+        // The default network appears with its first start.
+        match request.networks.as_slice() {
+            [only] if only.network == DEFAULT && *only == Join::new(DEFAULT) => Ok(()),
+            _ => self.wanted(request).map(drop),
+        }
     }
 
     fn wanted(&self, request: &NetworkRequest) -> Result<Vec<Network>, NetworkError> {
@@ -294,10 +315,4 @@ fn exposed(container: &ContainerConfig) -> Vec<PortRequest> {
     exposed.dedup();
     let any = |container| PortRequest { container, host_ip: None, host_ports: None };
     exposed.into_iter().map(any).collect()
-}
-
-/// An address of the host as a container of a network sees it, for `host-gateway`.
-pub fn host_gateway(attachment: &Attachment) -> Option<(Ipv4Addr, Option<Ipv6Addr>)> {
-    let first = attachment.endpoints.first()?;
-    Some((first.gateway4, first.gateway6))
 }

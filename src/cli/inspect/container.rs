@@ -8,7 +8,10 @@ use moat::engine::health::{Health, HealthCheck};
 use moat::engine::restart::RestartPolicy;
 use moat::engine::signal;
 use moat::engine::state::{State, Status};
+use moat::network::endpoint::Attachment;
 use serde_json::{Map, Value, json};
+
+use super::network;
 
 /// How Go writes "never".
 const NEVER: &str = "0001-01-01T00:00:00Z";
@@ -18,7 +21,7 @@ const OPTIONAL: [&str; 5] =
     ["/SizeRw", "/SizeRootFs", "/State/Health", "/Config/ExposedPorts", "/Config/Healthcheck"];
 
 /// Docker's names for a container's properties. `sizes` are what it has written, and that with its image.
-pub fn object(container: &Container, sizes: Option<(u64, u64)>) -> Value {
+pub fn object(container: &Container, attachment: Option<&Attachment>, sizes: Option<(u64, u64)>) -> Value {
     let (config, state) = (&container.config, &container.state);
     let (path, args) = config.process.args.split_first().map_or(("", &[][..]), |(p, args)| (p, args));
     json!({
@@ -46,7 +49,7 @@ pub fn object(container: &Container, sizes: Option<(u64, u64)>) -> Value {
         "SizeRootFs": sizes.map(|(_, whole)| whole),
         "Mounts": [],
         "Config": config_object(config),
-        "NetworkSettings": network_settings(),
+        "NetworkSettings": network::settings(config, attachment),
     })
 }
 
@@ -120,20 +123,20 @@ fn host_config(config: &ContainerConfig) -> Value {
                 "max-file": config.log.max_files.to_string(),
             },
         },
-        "NetworkMode": "none",
-        "PortBindings": {},
+        "NetworkMode": config.network.mode(),
+        "PortBindings": network::bindings(&config.network),
         "RestartPolicy": {"Name": config.restart.name(), "MaximumRetryCount": retries},
         "AutoRemove": config.auto_remove,
         "VolumeDriver": "",
         "VolumesFrom": null,
         "CapAdd": list(&config.security.cap_add),
         "CapDrop": list(&config.security.cap_drop),
-        "Dns": [],
-        "DnsOptions": [],
-        "DnsSearch": [],
-        "ExtraHosts": null,
+        "Dns": config.network.dns,
+        "DnsOptions": config.network.dns_options,
+        "DnsSearch": config.network.dns_search,
+        "ExtraHosts": network::extra_hosts(&config.network),
         "Privileged": config.security.privileged,
-        "PublishAllPorts": false,
+        "PublishAllPorts": config.network.publish_all,
         "ReadonlyRootfs": config.read_only,
         "SecurityOpt": config.security.no_new_privileges.then_some(["no-new-privileges"]),
         "Tmpfs": map(tmpfs),
@@ -201,24 +204,6 @@ fn ulimit(limit: &Ulimit) -> Value {
     json!({"Name": limit.name, "Hard": number(limit.hard), "Soft": number(limit.soft)})
 }
 
-fn network_settings() -> Value {
-    json!({
-        "Bridge": "",
-        "SandboxID": "",
-        "SandboxKey": "",
-        "Ports": {},
-        "EndpointID": "",
-        "Gateway": "",
-        "GlobalIPv6Address": "",
-        "GlobalIPv6PrefixLen": 0,
-        "IPAddress": "",
-        "IPPrefixLen": 0,
-        "IPv6Gateway": "",
-        "MacAddress": "",
-        "Networks": {},
-    })
-}
-
 /// Go writes a list that was never made as null.
 fn list(words: &[String]) -> Value {
     if words.is_empty() { Value::Null } else { json!(words) }
@@ -236,7 +221,7 @@ mod tests {
 
     #[test]
     fn properties_have_dockers_names() {
-        let object = object(&container(), Some((10, 30)));
+        let object = object(&container(), None, Some((10, 30)));
         for (pointer, expected) in [
             ("/Id", json!("0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef")),
             ("/Created", json!("2026-01-02T15:04:05Z")),
@@ -293,7 +278,7 @@ mod tests {
         health.record(check.as_ref().unwrap(), result, false);
         one.state.health = Some(health);
         one.config.health = check;
-        let object = object(&one, None);
+        let object = object(&one, None, None);
         assert_eq!(object["State"]["Running"], true);
         assert_eq!(object["State"]["Restarting"], true);
         assert_eq!(object["State"]["FinishedAt"], "2026-01-02T16:00:00.5Z");
@@ -305,7 +290,7 @@ mod tests {
 
     #[test]
     fn what_is_not_there_is_null_for_templates_and_absent_in_json() {
-        let mut object = object(&container(), None);
+        let mut object = object(&container(), None, None);
         let template =
             Template::parse("{{if .State.Health}}{{.State.Health.Status}}{{else}}none{{end}}").unwrap();
         assert_eq!(template.apply(&object).unwrap(), "none");

@@ -2,6 +2,7 @@
 
 mod container;
 mod image;
+mod network;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -136,7 +137,7 @@ fn complete(kind: Kind, mut object: Value) -> Value {
 }
 
 /// A JSON array, by Docker's four blanks or without any.
-fn list(objects: &[Value], indented: bool) -> anyhow::Result<String> {
+pub fn list(objects: &[Value], indented: bool) -> anyhow::Result<String> {
     use serde::Serialize as _;
     let mut text = Vec::new();
     if indented {
@@ -155,7 +156,9 @@ fn object(engine: &Engine, name: &str, args: &Args) -> anyhow::Result<(Kind, Val
         match engine.find(name.strip_prefix('/').unwrap_or(name)) {
             Ok(container) => {
                 let sizes = args.size.then(|| sizes(engine, &container));
-                return Ok((Kind::Container, container::object(&container, sizes)));
+                let live = container.state.status.is_live();
+                let attachment = if live { engine.networks().attachment(container.id())? } else { None };
+                return Ok((Kind::Container, container::object(&container, attachment.as_ref(), sizes)));
             }
             Err(EngineError::NotFound(_)) if args.kind.is_none() => {}
             Err(e) => return Err(e.into()),

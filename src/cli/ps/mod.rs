@@ -92,7 +92,10 @@ pub fn run(args: Args, root: Root) -> anyhow::Result<ExitCode> {
                 let written = engine.written(container);
                 (written, written + sizes.get(container.config.image_id.as_str()).copied().unwrap_or(0))
             });
-            shown.object(container, sizes)
+            let live = container.state.status.is_live();
+            let attachment =
+                if live { engine.networks().attachment(container.id()).ok().flatten() } else { None };
+            shown.object(container, attachment.as_ref(), sizes)
         })
         .collect();
     io::stdout().write_all(template.list(&objects, &headers())?.as_bytes())?;

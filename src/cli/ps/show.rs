@@ -4,12 +4,14 @@ use std::fmt::Write as _;
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
+use moat::engine::config::ContainerConfig;
 use moat::engine::container::Container;
 use moat::engine::health::HealthStatus;
 use moat::engine::state::Status;
+use moat::network::endpoint::Attachment;
 use serde_json::{Map, Value, json};
 
-use crate::cli::{human, moment};
+use crate::cli::{human, moment, ports};
 
 /// How much of a command is shown.
 const COMMAND_WIDTH: usize = 20;
@@ -28,7 +30,12 @@ impl Shown {
     }
 
     /// Docker's names for what is shown. `sizes` are what the container has written, and that with its image.
-    pub fn object(&self, container: &Container, sizes: Option<(u64, u64)>) -> Value {
+    pub fn object(
+        &self,
+        container: &Container,
+        attachment: Option<&Attachment>,
+        sizes: Option<(u64, u64)>,
+    ) -> Value {
         let config = &container.config;
         let labels: Vec<_> = config.labels.iter().map(|(name, value)| format!("{name}={value}")).collect();
         let methods: Map<String, Value> =
@@ -39,7 +46,7 @@ impl Shown {
             "Command": self.command(&config.process.args),
             "CreatedAt": moment::go(config.created, &self.zone),
             "RunningFor": human::ago(config.created, self.now),
-            "Ports": "",
+            "Ports": attachment.map(|it| ports::line(&config.exposed_ports, it)).unwrap_or_default(),
             "State": container.state.status.name(),
             "Status": status(container, self.now),
             "Size": size(sizes),
@@ -48,7 +55,7 @@ impl Shown {
             "Label()": methods,
             "Mounts": "",
             "LocalVolumes": "0",
-            "Networks": "none",
+            "Networks": networks(config),
         })
     }
 
@@ -71,6 +78,12 @@ pub fn headers() -> Value {
         "Names": "NAMES", "Labels": "LABELS", "Label()": null, "Mounts": "MOUNTS", "LocalVolumes": "LOCAL VOLUMES",
         "Networks": "NETWORKS",
     })
+}
+
+/// The names of the networks that it joins.
+fn networks(config: &ContainerConfig) -> String {
+    let names: Vec<&str> = config.network.networks.iter().map(|join| join.network.as_str()).collect();
+    if names.is_empty() { "none".to_owned() } else { names.join(",") }
 }
 
 fn size(sizes: Option<(u64, u64)>) -> String {
@@ -138,7 +151,7 @@ mod tests {
         one.state.status = Status::Exited;
         one.state.exit_code = 3;
         one.state.finished = Some("2026-01-02T15:08:05Z".parse().unwrap());
-        let object = shown(false).object(&one, Some((12_300_000, 150_000_000)));
+        let object = shown(false).object(&one, None, Some((12_300_000, 150_000_000)));
         let list = |format: &str| {
             Template::parse(format).unwrap().list(std::slice::from_ref(&object), &headers()).unwrap()
         };
@@ -156,7 +169,7 @@ mod tests {
 
     #[test]
     fn whole_commands_are_quoted_as_go_does() {
-        let object = shown(true).object(&container(), None);
+        let object = shown(true).object(&container(), None, None);
         assert_eq!(object["Command"], "\"sh -c 'echo \\\"hello\\\" world'\"");
         assert_eq!(quote("a\n\u{1b}[31m\u{202e}é"), "\"a\\n\\x1b[31m\\u202eé\"");
         assert_eq!(object["Size"], "0B");

@@ -104,7 +104,6 @@ const DELETE_ELEMENT: u16 = NEW_TABLE | 14;
 const APPEND: u16 = libc::NLM_F_APPEND as u16;
 
 const SET_MAP: u32 = 8;
-const SET_CONCATENATION: u32 = 0x80;
 
 /// NFTA_LIST_ELEM, the attribute of each member of a list.
 pub const LIST_ELEMENT: u16 = 1;
@@ -173,13 +172,7 @@ impl Batch {
     pub fn set(&mut self, family: Family, table: &str, set: &Set) {
         self.sets += 1;
         let id = self.sets;
-        let mut flags = 0;
-        if set.key.len() > 1 {
-            flags |= SET_CONCATENATION;
-        }
-        if !set.value.is_empty() {
-            flags |= SET_MAP;
-        }
+        let flags = if set.value.is_empty() { 0 } else { SET_MAP };
         self.add(NEW_SET, CREATE, family, |a| {
             a.text(1, table);
             a.text(2, set.name);

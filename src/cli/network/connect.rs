@@ -1,0 +1,80 @@
+//! `moat network connect` and `moat network disconnect`.
+
+use std::net::{Ipv4Addr, Ipv6Addr};
+use std::process::ExitCode;
+
+use moat::engine::{Engine, EngineError};
+use moat::network::mac::{self, MacAddress};
+use moat::network::request::Join;
+use moat::root::Root;
+
+use crate::cli::parse;
+
+/// Connect a container that does not run to a network
+#[derive(clap::Args)]
+#[command(after_help = "Examples:
+  moat network connect shop web
+  moat network connect --alias db --ip 10.5.0.7 shop mariadb")]
+pub struct ConnectArgs {
+    /// The container's IPv4 address
+    #[arg(long, value_name = "ADDRESS")]
+    ip: Option<Ipv4Addr>,
+    /// The container's IPv6 address
+    #[arg(long, value_name = "ADDRESS")]
+    ip6: Option<Ipv6Addr>,
+    /// The container's hardware address
+    #[arg(long, value_name = "ADDRESS", value_parser = mac::parse)]
+    mac_address: Option<MacAddress>,
+    /// A further name of the container on this network
+    #[arg(long, value_name = "NAME", value_parser = parse::hostname)]
+    alias: Vec<String>,
+    /// Name, id, or the beginning of an id
+    #[arg(value_name = "NETWORK")]
+    network: String,
+    /// Name, id, or the beginning of an id
+    #[arg(value_name = "CONTAINER")]
+    container: String,
+}
+
+/// Disconnect a container that does not run from a network
+#[derive(clap::Args)]
+pub struct DisconnectArgs {
+    /// Also when the network is gone
+    #[arg(short, long)]
+    force: bool,
+    /// Name, id, or the beginning of an id
+    #[arg(value_name = "NETWORK")]
+    network: String,
+    /// Name, id, or the beginning of an id
+    #[arg(value_name = "CONTAINER")]
+    container: String,
+}
+
+/// Has the container join at its next start.
+pub fn connect(args: ConnectArgs, root: Root) -> anyhow::Result<ExitCode> {
+    let engine = Engine::open(root)?;
+    let container = engine.find(&args.container)?;
+    let network = engine.networks().find(&args.network).map_err(EngineError::from)?;
+    let join = Join {
+        network: network.name,
+        ipv4: args.ip,
+        ipv6: args.ip6,
+        mac: args.mac_address,
+        aliases: args.alias,
+    };
+    engine.connect(&container, join)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Has the container start without it from now on.
+pub fn disconnect(args: &DisconnectArgs, root: Root) -> anyhow::Result<ExitCode> {
+    let engine = Engine::open(root)?;
+    let container = engine.find(&args.container)?;
+    let network = match engine.networks().find(&args.network) {
+        Ok(network) => network.name,
+        Err(_) if args.force => args.network.clone(),
+        Err(e) => return Err(EngineError::from(e).into()),
+    };
+    engine.disconnect(&container, &network)?;
+    Ok(ExitCode::SUCCESS)
+}

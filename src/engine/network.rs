@@ -1,0 +1,67 @@
+//! Changing which networks a container joins.
+
+use super::container::Container;
+use super::start::Held;
+use super::{Engine, EngineError};
+use crate::network::request::{Join, NetworkRequest};
+use crate::record;
+
+impl Engine {
+    /// Has a container that does not run join one more network when it starts.
+    ///
+    /// # Errors
+    /// When it runs, is on the network already, or the network cannot give what is asked of it.
+    pub fn connect(&self, container: &Container, join: Join) -> Result<(), EngineError> {
+        let mut held = self.hold_to_change(container)?;
+        let mut request = held.container.config.network.clone();
+        if self.position(&request, &join.network).is_some() {
+            return Err(EngineError::Invalid(format!(
+                "endpoint with name {} already exists in network {}",
+                container.config.name, join.network
+            )));
+        }
+        request.networks.push(join);
+        self.networks().check(&request)?;
+        change(&mut held.container, request)
+    }
+
+    /// Has a container that does not run start without a network from now on.
+    ///
+    /// # Errors
+    /// When it runs, or is not on the network.
+    pub fn disconnect(&self, container: &Container, network: &str) -> Result<(), EngineError> {
+        let mut held = self.hold_to_change(container)?;
+        let mut request = held.container.config.network.clone();
+        let Some(position) = self.position(&request, network) else {
+            return Err(EngineError::Invalid(format!(
+                "container {} is not connected to network {network}",
+                container.config.name
+            )));
+        };
+        request.networks.remove(position);
+        change(&mut held.container, request)
+    }
+
+    fn hold_to_change(&self, container: &Container) -> Result<Held, EngineError> {
+        self.hold_idle(container)?.ok_or_else(|| {
+            EngineError::Invalid(format!(
+                "container {} is running, and its network cards are fixed until it stops: stop it first",
+                container.config.name
+            ))
+        })
+    }
+
+    /// Where a container's wishes have the network, by whatever name it was given.
+    fn position(&self, request: &NetworkRequest, network: &str) -> Option<usize> {
+        let is_it = |join: &Join| {
+            join.network == network
+                || self.networks().find(&join.network).is_ok_and(|found| found.name == network)
+        };
+        request.networks.iter().position(is_it)
+    }
+}
+
+fn change(container: &mut Container, request: NetworkRequest) -> Result<(), EngineError> {
+    container.config.network = request;
+    Ok(record::write(&container.directory.config(), &container.config)?)
+}

@@ -1,0 +1,81 @@
+//! Frames by hand.
+
+use std::net::Ipv4Addr;
+
+pub type Frame = Vec<u8>;
+
+pub fn mac_text(mac: [u8; 6]) -> String {
+    mac.map(|byte| format!("{byte:02x}")).join(":")
+}
+
+/// A datagram that arrived.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Datagram {
+    pub from: (Ipv4Addr, u16),
+    pub to: (Ipv4Addr, u16),
+    pub text: String,
+}
+
+pub fn ethernet((from, to): ([u8; 6], [u8; 6]), protocol: u16, content: &[u8]) -> Frame {
+    [&to[..], &from, &protocol.to_be_bytes(), content].concat()
+}
+
+fn checksum(bytes: &[u8]) -> [u8; 2] {
+    let mut sum: u32 = bytes
+        .chunks(2)
+        .map(|pair| u32::from(u16::from_be_bytes([pair[0], pair.get(1).copied().unwrap_or(0)])))
+        .sum();
+    while sum > 0xffff {
+        sum = (sum & 0xffff) + (sum >> 16);
+    }
+    (!(sum as u16)).to_be_bytes()
+}
+
+pub fn ipv4(macs: ([u8; 6], [u8; 6]), protocol: u8, from: Ipv4Addr, to: Ipv4Addr, content: &[u8]) -> Frame {
+    let length = (20 + content.len()) as u16;
+    let mut header = vec![0x45, 0];
+    header.extend(length.to_be_bytes());
+    header.extend([0, 0, 0x40, 0, 64, protocol, 0, 0]);
+    header.extend(from.octets());
+    header.extend(to.octets());
+    let sum = checksum(&header);
+    header[10..12].copy_from_slice(&sum);
+    ethernet(macs, 0x0800, &[&header, content].concat())
+}
+
+/// Without a checksum, as UDP over IPv4 allows.
+pub fn udp(macs: ([u8; 6], [u8; 6]), from: (Ipv4Addr, u16), to: (Ipv4Addr, u16), payload: &[u8]) -> Frame {
+    let mut content = Vec::new();
+    content.extend(from.1.to_be_bytes());
+    content.extend(to.1.to_be_bytes());
+    content.extend(((8 + payload.len()) as u16).to_be_bytes());
+    content.extend([0, 0]);
+    content.extend(payload);
+    ipv4(macs, 17, from.0, to.0, &content)
+}
+
+pub fn parse_udp(frame: &[u8]) -> Option<Datagram> {
+    if frame.get(12..14)? != [8, 0] || *frame.get(23)? != 17 {
+        return None;
+    }
+    let address = |at: usize| Some(Ipv4Addr::from(<[u8; 4]>::try_from(frame.get(at..at + 4)?).ok()?));
+    let port = |at: usize| Some(u16::from_be_bytes([*frame.get(at)?, *frame.get(at + 1)?]));
+    let length = usize::from(port(38)?);
+    let text = String::from_utf8_lossy(frame.get(42..34 + length)?).into_owned();
+    Some(Datagram { from: (address(26)?, port(34)?), to: (address(30)?, port(36)?), text })
+}
+
+/// `operation` is 1 for a question and 2 for an answer.
+pub fn arp(
+    macs: ([u8; 6], [u8; 6]),
+    operation: u8,
+    sender: ([u8; 6], Ipv4Addr),
+    target: ([u8; 6], Ipv4Addr),
+) -> Frame {
+    let mut content = vec![0, 1, 8, 0, 6, 4, 0, operation];
+    content.extend(sender.0);
+    content.extend(sender.1.octets());
+    content.extend(target.0);
+    content.extend(target.1.octets());
+    ethernet(macs, 0x0806, &content)
+}

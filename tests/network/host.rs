@@ -1,0 +1,207 @@
+//! A host in a network namespace of its own, and guests that hold their taps themselves: what a virtual machine would
+//! send is written frame by frame.
+
+use std::fs::File;
+use std::io::{Read, Write};
+use std::net::Ipv4Addr;
+use std::os::fd::{AsFd, OwnedFd};
+use std::process::Command;
+use std::time::Duration;
+
+use moat::engine::config::ContainerConfig;
+use moat::network::attach::Attached;
+use moat::network::port::PortRequest;
+use moat::network::request::{ExtraHost, Join, NetworkRequest};
+use moat::network::{Networks, tap};
+use moat::record::Lock;
+use moat::root::Root;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sched::{CloneFlags, unshare};
+use serde_json::json;
+
+use crate::frame::{self, Frame};
+
+/// What a virtio-net header has when nothing is left to the other side, and how long it is in a tap.
+const VNET_HEADER: [u8; 10] = [0; 10];
+
+/// The host's address on its cable to the world, and the one machine there.
+pub const HOST: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 1);
+pub const WORLD: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 9);
+pub const WORLD_MAC: [u8; 6] = [0x02, 0, 0, 0, 0, 9];
+
+/// Runs a test in a thread with a network namespace of its own.
+pub fn alone(test: impl FnOnce() + Send + 'static) {
+    if !nix::unistd::geteuid().is_root() {
+        eprintln!("skipped: namespaces need root");
+        return;
+    }
+    let thread = std::thread::spawn(|| {
+        unshare(CloneFlags::CLONE_NEWNET).expect("a network namespace");
+        ip("link set lo up");
+        test();
+    });
+    if let Err(panic) = thread.join() {
+        std::panic::resume_unwind(panic);
+    }
+}
+
+pub fn ip(words: &str) {
+    let output = Command::new("ip").args(words.split_whitespace()).output().expect("ip runs");
+    assert!(output.status.success(), "ip {words}: {}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// A root directory, and the cable to the world.
+pub struct Host {
+    _directory: tempfile::TempDir,
+    pub root: Root,
+    pub networks: Networks,
+}
+
+impl Host {
+    pub fn new() -> Self {
+        let directory = tempfile::tempdir().expect("a directory");
+        let root = Root::open(directory.path()).expect("a root");
+        let networks = Networks::of(&root);
+        Self { _directory: directory, root, networks }
+    }
+
+    /// The world's end of the host's cable.
+    pub fn world(&self) -> Cable {
+        let tap = tap::open("wan0", 1).expect("a tap").remove(0);
+        ip("link set wan0 up");
+        ip(&format!("addr add {HOST}/24 dev wan0"));
+        ip(&format!("neigh replace {WORLD} lladdr {} dev wan0", frame::mac_text(WORLD_MAC)));
+        Cable::new(tap)
+    }
+
+    pub fn config(&self, name: &str, network: NetworkRequest) -> ContainerConfig {
+        let digit = name.bytes().next().expect("a name");
+        let mut config = json!({
+            "id": format!("{digit:02x}").repeat(32), "name": name, "created": "2026-01-02T15:04:05Z",
+            "image": "x", "image_id": format!("sha256:{}", "a".repeat(64)),
+            "process": {
+                "args": ["x"], "entrypoint": 0, "env": [], "working_dir": "/", "user": "", "terminal": false,
+                "open_stdin": false, "stdin_once": false, "stop_signal": 15, "stop_timeout": 10, "ulimits": [],
+            },
+            "hostname": name, "resources": {"memory_mib": 256, "milli_cpus": null, "pids_limit": null},
+            "read_only": false, "tmpfs": [], "auto_remove": false, "labels": {}, "restart": "no", "health": null,
+            "log": {"max_size": 1, "max_files": 1},
+            "security": {"privileged": false, "cap_add": [], "cap_drop": [], "no_new_privileges": false},
+            "sysctls": {}, "shm_size": 1, "init": false, "exposed_ports": ["80/tcp"], "volumes": [],
+        });
+        config["network"] = serde_json::to_value(network).expect("JSON");
+        serde_json::from_value(config).expect("a configuration")
+    }
+
+    /// A container that runs, as far as networks are concerned.
+    pub fn start(&self, config: &ContainerConfig) -> Guest {
+        let directory = self.root.containers().join(config.id.as_str());
+        std::fs::create_dir_all(&directory).expect("a directory");
+        let lock = Lock::attempt(&directory.join("lock")).expect("a lock").expect("nobody has it");
+        let attached = self.networks.attach(config).expect("networks").expect("some");
+        let taps = attached.open_taps(1).expect("taps");
+        let cables = taps.into_iter().map(|mut queues| Cable::new(queues.remove(0))).collect();
+        let guest = Guest { attached, cables, _lock: lock };
+        guest.introduce();
+        guest
+    }
+
+    pub fn run(&self, name: &str, request: NetworkRequest) -> Guest {
+        self.start(&self.config(name, request))
+    }
+}
+
+/// On the default network, with these ports.
+pub fn publishing(ports: &[&str]) -> NetworkRequest {
+    let ports = ports.iter().flat_map(|text| PortRequest::parse(text).expect("ports")).collect();
+    NetworkRequest { ports, ..NetworkRequest::usual() }
+}
+
+pub fn on(network: &str) -> NetworkRequest {
+    NetworkRequest { networks: vec![Join::new(network)], ..NetworkRequest::default() }
+}
+
+pub fn with_host(mut request: NetworkRequest) -> NetworkRequest {
+    request.extra_hosts.push(ExtraHost { name: "host".to_owned(), address: None });
+    request
+}
+
+/// A hostile guest: it has its cables in its hands.
+pub struct Guest {
+    pub attached: Attached,
+    pub cables: Vec<Cable>,
+    _lock: Lock,
+}
+
+impl Guest {
+    pub fn ip(&self) -> Ipv4Addr {
+        self.attached.attachment.endpoints[0].ipv4.addr()
+    }
+
+    pub fn mac(&self) -> [u8; 6] {
+        self.attached.attachment.endpoints[0].mac.0
+    }
+
+    pub fn gateway(&self) -> Ipv4Addr {
+        self.attached.attachment.endpoints[0].gateway4
+    }
+
+    /// The host's hardware address on the guest's network.
+    pub fn gateway_mac(&self) -> [u8; 6] {
+        let [a, b, c, d] = self.gateway().octets();
+        [0x02, 0x42, a, b, c, d]
+    }
+
+    pub fn cable(&self) -> &Cable {
+        &self.cables[0]
+    }
+
+    /// A datagram of its own, by way of the host.
+    pub fn datagram(&self, from: u16, to: (Ipv4Addr, u16), text: &str) -> Frame {
+        frame::udp((self.mac(), self.gateway_mac()), (self.ip(), from), to, text.as_bytes())
+    }
+
+    /// Tells the host which hardware address it has, as an answer to ARP would.
+    fn introduce(&self) {
+        for endpoint in &self.attached.attachment.endpoints {
+            ip(&format!(
+                "neigh replace {} lladdr {} dev {}",
+                endpoint.ipv4.addr(),
+                endpoint.mac,
+                endpoint.bridge
+            ));
+        }
+    }
+}
+
+/// One end of an Ethernet cable.
+pub struct Cable(File);
+
+impl Cable {
+    fn new(tap: OwnedFd) -> Self {
+        Self(tap.into())
+    }
+
+    pub fn send(&self, frame: &Frame) {
+        (&self.0).write_all(&[&VNET_HEADER, frame.as_slice()].concat()).expect("a frame can be sent");
+    }
+
+    /// The next frame that `wanted` chooses. Waiting long means that it does not come.
+    pub fn receive<T>(&self, wanted: impl Fn(&[u8]) -> Option<T>) -> T {
+        let limit = PollTimeout::try_from(Duration::from_secs(20)).expect("a timeout");
+        loop {
+            let mut fds = [PollFd::new(self.0.as_fd(), PollFlags::POLLIN)];
+            assert!(poll(&mut fds, limit).expect("poll") > 0, "no such frame came");
+            let mut buffer = [0; 2048];
+            let length = (&self.0).read(&mut buffer).expect("a frame");
+            if let Some(found) = wanted(&buffer[VNET_HEADER.len()..length]) {
+                return found;
+            }
+        }
+    }
+
+    /// The next datagram.
+    pub fn datagram(&self) -> frame::Datagram {
+        self.receive(frame::parse_udp)
+    }
+}

@@ -1,0 +1,133 @@
+//! Published ports, and what is left when somebody is killed.
+
+use std::net::{Ipv4Addr, UdpSocket};
+
+use crate::frame;
+use crate::host::{HOST, Host, WORLD, WORLD_MAC, alone, publishing};
+
+/// The hardware address of the host's end of its cable to the world.
+fn host_mac() -> [u8; 6] {
+    let output = std::process::Command::new("ip").args(["-o", "link", "show", "wan0"]).output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    let mac = text.split("link/ether ").nth(1).unwrap().split(' ').next().unwrap().to_owned();
+    let mut bytes = mac.split(':').map(|byte| u8::from_str_radix(byte, 16).unwrap());
+    std::array::from_fn(|_| bytes.next().unwrap())
+}
+
+#[test]
+fn the_world_reaches_published_ports_and_nothing_else() {
+    alone(|| {
+        let host = Host::new();
+        let world = host.world();
+        let guest = host.run("a", publishing(&["5353:53/udp", "127.0.0.1:6000:60/udp"]));
+        let macs = (WORLD_MAC, host_mac());
+        let send = |to: (Ipv4Addr, u16), text: &str| {
+            world.send(&frame::udp(macs, (WORLD, 4000), to, text.as_bytes()));
+        };
+        send((guest.ip(), 53), "straight");
+        send((HOST, 6000), "for the host alone");
+        send((Ipv4Addr::LOCALHOST, 6000), "for the host alone");
+        send((HOST, 5354), "not published");
+        send((HOST, 5353), "published");
+        let seen = guest.cable().datagram();
+        // Whoever it is, the container sees it.
+        assert_eq!((seen.from, seen.to), ((WORLD, 4000), (guest.ip(), 53)));
+        assert_eq!(seen.text, "published");
+        guest.cable().send(&guest.datagram(53, (WORLD, 4000), "answer"));
+        let answer = world.datagram();
+        assert_eq!((answer.from, answer.text.as_str()), ((HOST, 5353), "answer"));
+    });
+}
+
+#[test]
+fn the_host_reaches_published_ports_at_all_its_addresses() {
+    alone(|| {
+        let host = Host::new();
+        let _world = host.world();
+        let guest = host.run("a", publishing(&["5353:53/udp", "127.0.0.1:6000:60/udp"]));
+        let targets = [(Ipv4Addr::LOCALHOST, 5353, 53), (HOST, 5353, 53), (Ipv4Addr::LOCALHOST, 6000, 60)];
+        for (address, port, inner) in targets {
+            let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
+            socket.connect((address, port)).unwrap();
+            socket.send(b"question").unwrap();
+            let seen = guest.cable().datagram();
+            assert_eq!(seen.to, (guest.ip(), inner), "{address}:{port}");
+            assert_ne!(seen.from.0, Ipv4Addr::LOCALHOST);
+            guest.cable().send(&guest.datagram(inner, seen.from, "answer"));
+            let mut buffer = [0; 100];
+            let length = socket.recv(&mut buffer).unwrap();
+            assert_eq!(&buffer[..length], b"answer", "{address}:{port}");
+        }
+    });
+}
+
+#[test]
+fn containers_reach_each_other_by_published_ports() {
+    alone(|| {
+        let host = Host::new();
+        let _world = host.world();
+        let server = host.run("a", publishing(&["5353:53/udp"]));
+        let client = host.run("b", publishing(&[]));
+        client.cable().send(&client.datagram(4000, (HOST, 5353), "question"));
+        let seen = server.cable().datagram();
+        assert_eq!(seen.text, "question");
+        server.cable().send(&server.datagram(53, seen.from, "answer"));
+        let answer = client.cable().datagram();
+        assert_eq!((answer.from, answer.text.as_str()), ((HOST, 5353), "answer"));
+    });
+}
+
+#[test]
+fn a_killed_monitor_leaves_nothing_for_long() {
+    alone(|| {
+        let host = Host::new();
+        let config = host.config("a", publishing(&["5353:53/udp"]));
+        let guest = host.start(&config);
+        let address = guest.ip();
+        let tap = guest.attached.attachment.endpoints[0].tap.clone();
+        let taken = host.config("b", publishing(&["5353:53/udp"]));
+        let error = host.networks.attach(&taken).unwrap_err().to_string();
+        assert!(error.contains("port is already allocated by container a"), "{error}");
+        // What the kernel does for a process that is killed.
+        drop(guest);
+        assert!(!moat::network::link::exists(&tap));
+        assert_eq!(host.networks.attachments().unwrap().len(), 1);
+        // The next container finds everything free.
+        let next = host.start(&taken);
+        assert_eq!((next.ip(), host.networks.attachments().unwrap().len()), (address, 1));
+        let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
+        socket.send_to(b"question", ("127.0.0.1", 5353)).unwrap();
+        assert_eq!(next.cable().datagram().to, (next.ip(), 53));
+        host.networks.release(&next.attached.attachment.container).unwrap();
+        assert!(host.networks.attachments().unwrap().is_empty());
+        // Released twice is released.
+        host.networks.release(&next.attached.attachment.container).unwrap();
+    });
+}
+
+#[test]
+fn a_flushed_firewall_is_made_anew_for_all() {
+    alone(|| {
+        let host = Host::new();
+        let first = host.run("a", publishing(&["5353:53/udp"]));
+        moat::network::firewall::Firewall::open().unwrap().uninstall().unwrap();
+        let _second = host.run("b", publishing(&[]));
+        let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
+        socket.send_to(b"question", ("127.0.0.1", 5353)).unwrap();
+        assert_eq!(first.cable().datagram().to, (first.ip(), 53));
+    });
+}
+
+#[test]
+fn a_hundred_ports_are_published_at_once() {
+    alone(|| {
+        let host = Host::new();
+        let guest = host.run("a", publishing(&["20000-20099:30000-30099/udp", "21000-21099:31000-31099"]));
+        let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
+        for port in [20000, 20050, 20099] {
+            socket.send_to(b"question", ("127.0.0.1", port)).unwrap();
+            assert_eq!(guest.cable().datagram().to, (guest.ip(), port + 10000));
+        }
+        host.networks.release(&guest.attached.attachment.container).unwrap();
+    });
+}

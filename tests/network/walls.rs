@@ -1,0 +1,163 @@
+//! What a hostile guest cannot do.
+
+use std::net::{Ipv4Addr, UdpSocket};
+
+use moat::network::CreateNetwork;
+
+use crate::frame;
+use crate::host::{Host, WORLD, alone, on, publishing, with_host};
+
+const BROADCAST: [u8; 6] = [0xff; 6];
+
+#[test]
+fn the_world_sees_the_hosts_address() {
+    alone(|| {
+        let host = Host::new();
+        let world = host.world();
+        let guest = host.run("a", publishing(&[]));
+        assert_eq!(guest.ip(), Ipv4Addr::new(172, 17, 0, 2));
+        guest.cable().send(&guest.datagram(1000, (WORLD, 53), "hello"));
+        let seen = world.datagram();
+        assert_eq!((seen.from.0, seen.to, seen.text.as_str()), (crate::host::HOST, (WORLD, 53), "hello"));
+    });
+}
+
+#[test]
+fn addresses_cannot_be_forged() {
+    alone(|| {
+        let host = Host::new();
+        let world = host.world();
+        let guest = host.run("a", publishing(&[]));
+        let (mac, gateway) = (guest.mac(), guest.gateway_mac());
+        let stolen = Ipv4Addr::new(172, 17, 0, 99);
+        let forged_mac = [0x02, 1, 2, 3, 4, 5];
+        guest.cable().send(&frame::udp((mac, gateway), (stolen, 1), (WORLD, 53), b"forged address"));
+        guest.cable().send(&frame::udp((mac, gateway), (WORLD, 1), (WORLD, 53), b"foreign address"));
+        guest.cable().send(&frame::udp((forged_mac, gateway), (guest.ip(), 1), (WORLD, 53), b"forged mac"));
+        guest.cable().send(&guest.datagram(1, (WORLD, 53), "true"));
+        assert_eq!(world.datagram().text, "true");
+    });
+}
+
+#[test]
+fn neighbours_cannot_be_poisoned() {
+    alone(|| {
+        let host = Host::new();
+        let (one, two) = (host.run("a", publishing(&[])), host.run("b", publishing(&[])));
+        let own = (one.mac(), one.ip());
+        let victim = (two.mac(), two.ip());
+        let macs = (one.mac(), BROADCAST);
+        // It is the gateway; it is another container; somebody else is it; nonsense.
+        one.cable().send(&frame::arp(macs, 2, (one.mac(), one.gateway()), victim));
+        one.cable().send(&frame::arp(macs, 2, (one.mac(), two.ip()), victim));
+        one.cable().send(&frame::arp(macs, 2, (two.mac(), one.ip()), victim));
+        one.cable().send(&frame::arp((two.mac(), BROADCAST), 2, own, victim));
+        one.cable().send(&frame::ethernet(macs, 0x0806, &[0xff; 28]));
+        one.cable().send(&frame::ethernet(macs, 0x88cc, &[0xff; 28]));
+        one.cable().send(&frame::arp(macs, 1, own, ([0; 6], two.ip())));
+        let sender = two.cable().receive(|frame| {
+            let is_arp = frame[12..14] == [8, 6];
+            let from_host = frame[6..12] == one.gateway_mac();
+            (is_arp && !from_host).then(|| frame[22..32].to_vec())
+        });
+        assert_eq!(sender, [&one.mac()[..], &one.ip().octets()].concat());
+    });
+}
+
+#[test]
+fn nobody_plays_the_dhcp_server() {
+    alone(|| {
+        let host = Host::new();
+        let (one, two) = (host.run("a", publishing(&[])), host.run("b", publishing(&[])));
+        let to = (Ipv4Addr::BROADCAST, 68);
+        one.cable().send(&frame::udp((one.mac(), BROADCAST), (one.ip(), 67), to, b"offer"));
+        one.cable().send(&frame::udp((one.mac(), BROADCAST), (one.ip(), 66), to, b"other"));
+        assert_eq!(two.cable().datagram().text, "other");
+    });
+}
+
+#[test]
+fn containers_of_one_network_talk_and_those_of_others_do_not() {
+    alone(|| {
+        let host = Host::new();
+        for name in ["red", "blue"] {
+            host.networks
+                .create(CreateNetwork { name: name.to_owned(), ..CreateNetwork::default() })
+                .unwrap();
+        }
+        let (one, two, other) =
+            (host.run("a", on("red")), host.run("b", on("red")), host.run("c", on("blue")));
+        let direct =
+            |text: &str| frame::udp((one.mac(), two.mac()), (one.ip(), 1), (two.ip(), 9), text.as_bytes());
+        one.cable().send(&direct("neighbour"));
+        assert_eq!(two.cable().datagram().text, "neighbour");
+        assert_ne!(one.gateway(), other.gateway());
+        one.cable().send(&one.datagram(1, (other.ip(), 9), "intruder"));
+        // It went through the host before this one did, which the host sends itself.
+        let socket = UdpSocket::bind((other.gateway(), 0)).unwrap();
+        socket.send_to(b"from the host", (other.ip(), 9)).unwrap();
+        assert_eq!(other.cable().datagram().text, "from the host");
+    });
+}
+
+#[test]
+fn the_hosts_services_are_not_the_containers() {
+    alone(|| {
+        let host = Host::new();
+        let world = host.world();
+        let service = UdpSocket::bind("0.0.0.0:7777").unwrap();
+        let guest = host.run("a", publishing(&[]));
+        let friend = host.run("b", with_host(publishing(&[])));
+        for address in [guest.gateway(), crate::host::HOST, Ipv4Addr::LOCALHOST, Ipv4Addr::BROADCAST] {
+            guest.cable().send(&guest.datagram(1, (address, 7777), "intruder"));
+        }
+        friend.cable().send(&friend.datagram(1, (crate::host::HOST, 7777), "other address"));
+        friend.cable().send(&friend.datagram(1, (friend.gateway(), 7777), "friend"));
+        let mut buffer = [0; 100];
+        let (length, from) = service.recv_from(&mut buffer).unwrap();
+        assert_eq!((&buffer[..length], from.ip()), (&b"friend"[..], friend.ip().into()));
+        drop(world);
+    });
+}
+
+#[test]
+fn what_the_host_asks_is_answered() {
+    alone(|| {
+        let host = Host::new();
+        let guest = host.run("a", publishing(&[]));
+        let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
+        socket.send_to(b"question", (guest.ip(), 9)).unwrap();
+        let question = guest.cable().datagram();
+        guest.cable().send(&guest.datagram(9, question.from, "answer"));
+        let mut buffer = [0; 100];
+        let length = socket.recv(&mut buffer).unwrap();
+        assert_eq!(&buffer[..length], b"answer");
+    });
+}
+
+#[test]
+fn the_metadata_service_is_out_of_reach() {
+    alone(|| {
+        let host = Host::new();
+        let world = host.world();
+        crate::host::ip("route add 169.254.169.254/32 via 203.0.113.9 dev wan0");
+        let guest = host.run("a", publishing(&[]));
+        guest.cable().send(&guest.datagram(1, (Ipv4Addr::new(169, 254, 169, 254), 80), "secrets"));
+        guest.cable().send(&guest.datagram(1, (WORLD, 80), "allowed"));
+        assert_eq!(world.datagram().text, "allowed");
+    });
+}
+
+#[test]
+fn internal_networks_lead_nowhere() {
+    alone(|| {
+        let host = Host::new();
+        let world = host.world();
+        let wanted = CreateNetwork { name: "inner".to_owned(), internal: true, ..CreateNetwork::default() };
+        host.networks.create(wanted).unwrap();
+        let (inner, outer) = (host.run("a", on("inner")), host.run("b", publishing(&[])));
+        inner.cable().send(&inner.datagram(1, (WORLD, 53), "escaped"));
+        outer.cable().send(&outer.datagram(1, (WORLD, 53), "allowed"));
+        assert_eq!(world.datagram().text, "allowed");
+    });
+}
