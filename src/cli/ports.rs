@@ -15,8 +15,8 @@ pub fn line(exposed: &[String], attachment: &Attachment) -> String {
     published.sort_by_key(|port| (port.protocol, port.host_ip, port.container_port, port.host_port));
     for run in runs(&published, |a, b| {
         (a.protocol, a.host_ip) == (b.protocol, b.host_ip)
-            && u32::from(a.container_port) + 1 == b.container_port.into()
-            && u32::from(a.host_port) + 1 == b.host_port.into()
+            && a.container_port.checked_add(1) == Some(b.container_port)
+            && a.host_port.checked_add(1) == Some(b.host_port)
     }) {
         let (first, last) = (run[0], run[run.len() - 1]);
         let host = match first.host_port == last.host_port {
@@ -30,7 +30,7 @@ pub fn line(exposed: &[String], attachment: &Attachment) -> String {
     only_exposed.retain(|port| !ports.iter().any(|published| published.container() == *port));
     only_exposed.sort_by_key(|port| (port.protocol, port.port));
     let exposed: Vec<&ContainerPort> = only_exposed.iter().collect();
-    for run in runs(&exposed, |a, b| a.protocol == b.protocol && u32::from(a.port) + 1 == b.port.into()) {
+    for run in runs(&exposed, |a, b| a.protocol == b.protocol && a.port.checked_add(1) == Some(b.port)) {
         let (first, last) = (run[0], run[run.len() - 1]);
         parts.push((*first, None, format!("{}/{}", range(first.port, last.port), first.protocol)));
     }

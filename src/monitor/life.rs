@@ -9,7 +9,7 @@ use super::agent::RequestError;
 use super::run::{Ends, Run};
 use super::vm::{Vm, VmError};
 use super::wire::MonitorMessage;
-use super::{CANNOT_RUN, Monitor, Phase, health, memory, spec};
+use super::{CANNOT_RUN, Monitor, Phase, health, memory, names, spec};
 use crate::engine::cgroup::Cgroup;
 use crate::engine::health::Health;
 use crate::engine::log::Writer;
@@ -126,8 +126,8 @@ impl Monitor {
             (spec, log, config.process.terminal)
         };
         let mut running = run.agent.start(spec).await?;
-        if let Some(names) = running.names.take() {
-            self.answer_names(names);
+        if let Some(connection) = running.names.take() {
+            names::spawn(connection, self.engine.root(), &self.container.borrow().config);
         }
         run.carry(ends, running, &self.hub, terminal, log).map_err(RequestError::setup)?;
         self.change(|state| {

@@ -7,8 +7,9 @@
 //! agent     the guest's agent: requests, answers, connections
 //! run       one VM and the first process in it; hub: where that process's output goes
 //! stop      ends the container, for whoever asks
+//! names     answers what the container's programs ask about names
 //! health    asks the container now and then how it is
-//! network   its networks; names: who is asked for on them; relay: what comes to its ports over IPv6
+//! network   its networks, and network_spec what the agent hears of them; relay: what comes to its ports over IPv6
 //! ```
 //! All of them are tasks of one thread and share a [`Monitor`].
 
@@ -22,6 +23,7 @@ mod link;
 mod memory;
 mod names;
 mod network;
+mod network_spec;
 mod relay;
 mod run;
 mod session;

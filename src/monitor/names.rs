@@ -4,6 +4,7 @@
 //! been written.
 
 use std::io;
+use std::net::SocketAddr;
 use std::os::unix::net::UnixStream as StdUnixStream;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -15,10 +16,26 @@ use tokio::net::unix::OwnedWriteHalf;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::{JoinSet, spawn_local};
 
-use crate::names::{Directory, Resolver};
+use crate::engine::config::ContainerConfig;
+use crate::names::{DNS_PORT, Directory, HOST_RESOLV_CONF, Resolver, Servers};
+use crate::network::{Neighbours, Networks};
+use crate::root::Root;
 
 /// An answer on its way, and the place that it holds among those that are pending.
 type Answered = (NamesHeader, Vec<u8>, OwnedSemaphorePermit);
+
+/// Has a task answer what arrives on `connection` for as long as the VM of the container runs.
+pub fn spawn(connection: StdUnixStream, root: &Root, config: &ContainerConfig) {
+    let own: Vec<_> = config.network.dns.iter().map(|server| SocketAddr::new(*server, DNS_PORT)).collect();
+    let servers = if own.is_empty() { Servers::File(HOST_RESOLV_CONF.into()) } else { Servers::Fixed(own) };
+    let neighbours = Neighbours::new(Networks::of(root), config.id.clone());
+    let resolver = Rc::new(Resolver::new(neighbours, servers));
+    spawn_local(async move {
+        if let Err(e) = serve(connection, resolver).await {
+            tracing::warn!("the container cannot look names up any more: {e}");
+        }
+    });
+}
 
 /// Answers what arrives on `connection` until it is closed. What is under way then is given up.
 ///
@@ -89,7 +106,7 @@ mod tests {
     use tokio::time::timeout;
 
     use super::*;
-    use crate::names::{Endpoint, Network, Servers};
+    use crate::names::{Endpoint, Network};
 
     const PATIENCE: Duration = Duration::from_secs(60);
 

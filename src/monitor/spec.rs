@@ -9,7 +9,7 @@ use oci_spec::runtime::{
     Process, ProcessBuilder, UserBuilder,
 };
 
-use super::network::{hosts, network_spec};
+use super::network_spec;
 use super::wire::ExecRequest;
 use crate::engine::config::{ContainerConfig, ProcessConfig, Security, Tmpfs, Ulimit};
 use crate::engine::merge_env;
@@ -18,7 +18,8 @@ use crate::network::endpoint::Attachment;
 /// What a tmpfs is mounted with, Docker's defaults; the user's options come after them and win.
 const TMPFS_DEFAULTS: [&str; 3] = ["nosuid", "nodev", "noexec"];
 
-/// Builds the specification for a container whose terminal, if it has one, has the given size.
+/// Builds the specification for a container whose terminal, if it has one, has the given size. `attachment` is what it
+/// has of networks.
 ///
 /// # Errors
 /// When a part of the specification cannot be built.
@@ -47,8 +48,8 @@ pub fn container_spec(
         read_only_root: config.read_only,
         masked_paths: paths(&defaults::MASKED_PATHS),
         read_only_paths: paths(&defaults::READ_ONLY_PATHS),
-        hosts: hosts(config, attachment),
-        network: network_spec(config, attachment),
+        hosts: network_spec::hosts(config, attachment),
+        network: network_spec::network(&config.network, attachment),
         open_stdin: config.process.open_stdin,
         sysctls: config.sysctls.clone(),
         pids_limit: config.resources.pids_limit.map(Into::into),

@@ -19,7 +19,7 @@ use hickory_proto::op::ResponseCode;
 use moat_protocol::names::Transport;
 
 pub use directory::{Directory, Endpoint, Network};
-pub use resolv_conf::{HOST_RESOLV_CONF, ResolvConf};
+pub use resolv_conf::{DNS_PORT, HOST_RESOLV_CONF, ResolvConf};
 pub use upstream::{Servers, Upstream};
 
 use directory::Found;

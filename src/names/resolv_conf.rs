@@ -15,7 +15,7 @@ const MAX_SERVERS: usize = 3;
 const MAX_SIZE: u64 = 64 << 10;
 
 /// The port of name servers.
-const PORT: u16 = 53;
+pub const DNS_PORT: u16 = 53;
 
 /// What such a file says.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -65,7 +65,7 @@ impl ResolvConf {
 /// A name server's address; one that is valid on one link alone has the link's name behind it.
 fn server(word: &str) -> Option<SocketAddr> {
     if let Ok(address) = word.parse::<IpAddr>() {
-        return Some(SocketAddr::new(address, PORT));
+        return Some(SocketAddr::new(address, DNS_PORT));
     }
     let (address, link) = word.split_once('%')?;
     let address: Ipv6Addr = address.parse().ok()?;
@@ -74,10 +74,10 @@ fn server(word: &str) -> Option<SocketAddr> {
         let text = is_name.then(|| fs::read_to_string(format!("/sys/class/net/{link}/ifindex")))?.ok()?;
         text.trim().parse().ok()
     })?;
-    Some(SocketAddrV6::new(address, PORT, 0, index).into())
+    Some(SocketAddrV6::new(address, DNS_PORT, 0, index).into())
 }
 
 /// Where a program looks when no name server is named.
 pub fn fallback() -> SocketAddr {
-    SocketAddr::from((Ipv4Addr::LOCALHOST, PORT))
+    SocketAddr::from((Ipv4Addr::LOCALHOST, DNS_PORT))
 }

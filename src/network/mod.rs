@@ -6,6 +6,7 @@
 //! port       published ports                       publish    the sockets that hold them; holder: whose they are
 //! link, tap  bridges and the containers' cables    firewall   what may pass them
 //! attach     all of it for one container: up before its VM starts, down after it has ended
+//! names      who a container's neighbours are, for the name server
 //! ```
 //! ```text
 //! ROOT/networks/
@@ -24,7 +25,7 @@ mod holder;
 pub mod link;
 pub mod mac;
 mod manage;
-mod netlink;
+mod names;
 pub mod port;
 mod publish;
 pub mod record;
@@ -47,6 +48,9 @@ use firewall::Firewall;
 use record::Network;
 
 pub use manage::CreateNetwork;
+pub use names::Neighbours;
+
+use moat_netlink as netlink;
 
 /// What can go wrong with networks.
 #[derive(Debug, Error)]

@@ -12,7 +12,7 @@ pub const NAME_LENGTH: usize = 16;
 
 mod request {
     // The kernel declares an int and reads a struct ifreq.
-    nix::ioctl_write_ptr_bad!(set_interface, libc::TUNSETIFF as u64, libc::ifreq);
+    nix::ioctl_write_ptr_bad!(set_interface, libc::TUNSETIFF, libc::ifreq);
 }
 
 /// Makes the tap `name` and opens it once for each of `queues` queues. Each frame begins with a virtio-net header.

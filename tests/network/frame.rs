@@ -79,3 +79,18 @@ pub fn arp(
     content.extend(target.1.octets());
     ethernet(macs, 0x0806, &content)
 }
+
+pub fn ipv6(
+    macs: ([u8; 6], [u8; 6]),
+    protocol: u8,
+    from: std::net::Ipv6Addr,
+    to: std::net::Ipv6Addr,
+    content: &[u8],
+) -> Frame {
+    let mut header = vec![0x60, 0, 0, 0];
+    header.extend((content.len() as u16).to_be_bytes());
+    header.extend([protocol, 255]);
+    header.extend(from.octets());
+    header.extend(to.octets());
+    ethernet(macs, 0x86dd, &[&header, content].concat())
+}

@@ -5,7 +5,9 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod addresses;
 mod frame;
 mod host;
 mod ports;
+mod v6;
 mod walls;

@@ -1,7 +1,7 @@
 //! nf_tables over netlink (linux/netfilter/nf_tables.h): a transaction of tables, chains, rules, sets and elements.
 //! Numbers are in the network's byte order, except where packets' registers have the host's.
 
-use super::super::netlink::{ACK, Attributes, CREATE, EXCLUSIVE, Messages};
+use super::super::netlink::{ACK, Attributes, CREATE, DUMP, EXCLUSIVE, Messages, attributes};
 use super::expression::Expressions;
 
 /// The families of tables.
@@ -95,6 +95,7 @@ const BATCH_END: u16 = 0x11;
 const NEW_TABLE: u16 = NFNL_SUBSYS_NFTABLES << 8;
 const DELETE_TABLE: u16 = NEW_TABLE | 2;
 const NEW_CHAIN: u16 = NEW_TABLE | 3;
+const GET_CHAIN: u16 = NEW_TABLE | 4;
 const NEW_RULE: u16 = NEW_TABLE | 6;
 const NEW_SET: u16 = NEW_TABLE | 9;
 const NEW_ELEMENT: u16 = NEW_TABLE | 12;
@@ -223,6 +224,30 @@ impl Batch {
     fn add(&mut self, kind: u16, flags: u16, family: Family, attributes: impl FnOnce(&mut Attributes<'_>)) {
         self.messages.add(kind, flags | ACK, &header(family as u8, 0), attributes);
     }
+}
+
+/// A question for all chains.
+pub fn chains() -> Messages {
+    let mut messages = Messages::default();
+    messages.add(GET_CHAIN, DUMP, &header(0, 0), |_| {});
+    messages
+}
+
+/// The name of the table of a chain that drops forwarded packets of IPv4 unless a rule of it says otherwise.
+pub fn dropper(chain: &[u8]) -> Option<String> {
+    const IPV4: u8 = 2;
+    const FORWARD: u32 = 2;
+    const DROP: u32 = 0;
+    let find =
+        |kind: u16| attributes(chain.get(4..)?).find(|(found, _)| *found == kind).map(|(_, value)| value);
+    let number = |value: &[u8]| Some(u32::from_be_bytes(value.try_into().ok()?));
+    let family = *chain.first()?;
+    let hook = attributes(find(4)?).find(|(kind, _)| *kind == 1)?.1;
+    let drops = (family == IPV4 || family == Family::Inet as u8)
+        && number(hook)? == FORWARD
+        && number(find(5)?)? == DROP;
+    let table = String::from_utf8_lossy(find(1)?.strip_suffix(&[0])?).into_owned();
+    drops.then_some(table)
 }
 
 /// struct nfgenmsg.

@@ -176,7 +176,7 @@ impl<'a, 'b> Expressions<'a, 'b> {
     }
 
     /// Goes on for packets to an address of this host.
-    pub fn to_this_host(&mut self) -> &mut Self {
+    pub fn for_this_host(&mut self) -> &mut Self {
         const ADDRESS_TYPE: u32 = 3;
         const DESTINATION: u32 = 2;
         const LOCAL: u32 = 2;

@@ -91,6 +91,27 @@ impl Firewall {
         self.remove(&bridge_elements(bridge, true))
     }
 
+    /// Asks for something harmless, to see whether the kernel answers.
+    ///
+    /// # Errors
+    /// When it has no nf_tables, or this is not root.
+    pub fn probe(&self) -> io::Result<()> {
+        self.0.dump(&encode::chains()).map(drop)
+    }
+
+    /// The tables of others that drop what the host passes on unless a rule of theirs says otherwise.
+    ///
+    /// # Errors
+    /// When the kernel does not tell.
+    pub fn droppers(&self) -> io::Result<Vec<String>> {
+        let chains = self.0.dump(&encode::chains())?;
+        let mut tables: Vec<String> =
+            chains.iter().filter_map(|chain| encode::dropper(&chain.content)).collect();
+        tables.sort();
+        tables.dedup();
+        Ok(tables)
+    }
+
     /// Removes both tables: for hosts that no longer run containers, and for tests.
     ///
     /// # Errors

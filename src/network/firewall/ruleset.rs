@@ -246,7 +246,7 @@ fn translate(batch: &mut Batch) {
             service(e, 1).mapped(PUBLISHED_AT4, FIRST).translate_to(IPV4, FIRST, Register::at(1));
         });
         rule(chain, &|e| {
-            service(e.family(IPV4).to_this_host(), 0).mapped(PUBLISHED4, FIRST).translate_to(
+            service(e.family(IPV4).for_this_host(), 0).mapped(PUBLISHED4, FIRST).translate_to(
                 IPV4,
                 FIRST,
                 Register::at(1),
@@ -257,7 +257,7 @@ fn translate(batch: &mut Batch) {
             service(e, 4).mapped(PUBLISHED_AT6, FIRST).translate_to(IPV6, FIRST, SECOND);
         });
         rule(chain, &|e| {
-            service(e.family(IPV6).to_this_host(), 0)
+            service(e.family(IPV6).for_this_host(), 0)
                 .mapped(PUBLISHED6, FIRST)
                 .translate_to(IPV6, FIRST, SECOND);
         });

@@ -1,5 +1,7 @@
 //! `moat doctor`.
 
+mod network;
+
 use std::io;
 use std::path::Path;
 use std::process::{Command, ExitCode};
@@ -34,6 +36,9 @@ pub fn run(_args: &Args, root: &Path) -> anyhow::Result<ExitCode> {
         ("Moat's own files", artifacts()),
         ("disk space", disk_space(root)),
     ];
+    // What only networks need: containers run without, too.
+    let networks: [(&str, Finding); 3] =
+        [("taps", network::taps()), ("firewall", network::firewall()), ("forwarding", network::forwarding())];
     let mut healthy = true;
     for (name, finding) in checks {
         match finding {
@@ -41,6 +46,15 @@ pub fn run(_args: &Args, root: &Path) -> anyhow::Result<ExitCode> {
             Err((wrong, remedy)) => {
                 healthy = false;
                 say!("FAIL  {name}: {wrong}");
+                say!("      {remedy}");
+            }
+        }
+    }
+    for (name, finding) in networks {
+        match finding {
+            Ok(good) => say!("ok    {name}: {good}"),
+            Err((problem, remedy)) => {
+                say!("warn  {name}: {problem}");
                 say!("      {remedy}");
             }
         }

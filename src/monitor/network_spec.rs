@@ -1,0 +1,109 @@
+//! What the agent is told of a container's networks: interfaces, /etc/hosts and /etc/resolv.conf.
+
+use std::net::IpAddr;
+use std::path::Path;
+
+use moat_protocol::{Dns, HostsEntry, Interface, InterfaceAddress, NetworkSpec};
+
+use crate::engine::config::ContainerConfig;
+use crate::names::{self, HOST_RESOLV_CONF, ResolvConf};
+use crate::network::endpoint::{Attachment, Endpoint};
+use crate::network::record::DEFAULT;
+use crate::network::request::NetworkRequest;
+
+/// The lines that Docker gives every container.
+const LOCAL: [(&str, &[&str]); 6] = [
+    ("127.0.0.1", &["localhost"]),
+    ("::1", &["localhost", "ip6-localhost", "ip6-loopback"]),
+    ("fe00::", &["ip6-localnet"]),
+    ("ff00::", &["ip6-mcastprefix"]),
+    ("ff02::1", &["ip6-allnodes"]),
+    ("ff02::2", &["ip6-allrouters"]),
+];
+
+/// Where a container without a network finds itself.
+const OWN_LOOPBACK: &str = "127.0.1.1";
+
+/// The interfaces and the name server. Without networks there is neither: a name would be a way out.
+pub fn network(request: &NetworkRequest, attachment: Option<&Attachment>) -> NetworkSpec {
+    let Some(attachment) = attachment.filter(|attachment| !attachment.endpoints.is_empty()) else {
+        return NetworkSpec::default();
+    };
+    let endpoints = attachment.endpoints.iter().enumerate();
+    let mut interfaces: Vec<_> =
+        endpoints.map(|(at, endpoint)| interface(format!("eth{at}"), endpoint)).collect();
+    // The world is behind the first network that leads there, in each family.
+    let leads_out = |wanted: &dyn Fn(&Endpoint) -> bool| {
+        attachment.endpoints.iter().position(|endpoint| !endpoint.internal && wanted(endpoint))
+    };
+    if let Some(at) = leads_out(&|_| true) {
+        interfaces[at].gateway_v4 = Some(attachment.endpoints[at].gateway4);
+    }
+    if let Some(at) = leads_out(&|endpoint| endpoint.gateway6.is_some()) {
+        interfaces[at].gateway_v6 = attachment.endpoints[at].gateway6;
+    }
+    NetworkSpec { interfaces, dns: dns(request, attachment) }
+}
+
+/// An endpoint as an interface that is no way to other networks.
+pub fn interface(name: String, endpoint: &Endpoint) -> Interface {
+    let v4 = InterfaceAddress { address: endpoint.ipv4.addr().into(), prefix: endpoint.ipv4.prefix_len() };
+    let v6 = endpoint.ipv6.map(|v6| InterfaceAddress { address: v6.addr().into(), prefix: v6.prefix_len() });
+    Interface {
+        mac: endpoint.mac,
+        name,
+        mtu: endpoint.mtu.into(),
+        addresses: [Some(v4), v6].into_iter().flatten().collect(),
+        gateway_v4: None,
+        gateway_v6: None,
+    }
+}
+
+fn dns(request: &NetworkRequest, attachment: &Attachment) -> Dns {
+    let host = ResolvConf::read(Path::new(HOST_RESOLV_CONF)).unwrap_or_else(|e| {
+        tracing::warn!("cannot read {HOST_RESOLV_CONF}: {e}");
+        ResolvConf::default()
+    });
+    let user_defined = attachment.endpoints.iter().any(|endpoint| endpoint.network_name != DEFAULT);
+    names::shown(&host, &request.dns_search, &request.dns_options, user_defined)
+}
+
+/// The container's /etc/hosts.
+pub fn hosts(config: &ContainerConfig, attachment: Option<&Attachment>) -> Vec<HostsEntry> {
+    let local = LOCAL.map(|(address, names)| entry(address, names));
+    let mut entries = local.to_vec();
+    // The host as the container's first network sees it.
+    let gateway = attachment.and_then(|it| it.endpoints.first()).map(|it| (it.gateway4, it.gateway6));
+    for extra in &config.network.extra_hosts {
+        // Without an address it is the host's own, in each family that there is.
+        let own = || {
+            let (v4, v6) = gateway?;
+            Some([Some(IpAddr::from(v4)), v6.map(IpAddr::from)])
+        };
+        let addresses = extra.address.map(|address| [Some(address), None]).or_else(own).unwrap_or_default();
+        entries.extend(addresses.into_iter().flatten().map(|it| entry(&it.to_string(), &[&extra.name])));
+    }
+    let endpoints = attachment.map(|it| it.endpoints.as_slice()).unwrap_or_default();
+    for endpoint in endpoints {
+        entries.extend(own_lines(&config.hostname, endpoint));
+    }
+    if endpoints.is_empty() {
+        entries.push(entry(OWN_LOOPBACK, &own_names(&config.hostname)));
+    }
+    entries
+}
+
+/// The lines by which a container finds itself on a network.
+pub fn own_lines(hostname: &str, endpoint: &Endpoint) -> Vec<HostsEntry> {
+    let addresses = [Some(IpAddr::from(endpoint.ipv4.addr())), endpoint.ipv6.map(|v6| v6.addr().into())];
+    addresses.into_iter().flatten().map(|it| entry(&it.to_string(), &own_names(hostname))).collect()
+}
+
+/// The host name, and its first part where it has several.
+fn own_names(hostname: &str) -> Vec<&str> {
+    std::iter::once(hostname).chain(hostname.split_once('.').map(|(first, _)| first)).collect()
+}
+
+fn entry(address: &str, names: &[&str]) -> HostsEntry {
+    HostsEntry { address: address.to_owned(), names: names.iter().map(|&name| name.to_owned()).collect() }
+}

@@ -1,0 +1,82 @@
+//! Who gets which address.
+
+use std::collections::BTreeSet;
+
+use moat::network::request::{Join, NetworkRequest};
+use moat::network::{CreateNetwork, NetworkError};
+
+use crate::host::{Host, alone, ip, on, publishing};
+
+#[test]
+fn many_at_once_get_different_addresses() {
+    alone(|| {
+        let host = Host::new();
+        let configs: Vec<_> =
+            ('a'..='p').map(|name| host.config(&name.to_string(), publishing(&[]))).collect();
+        // The threads of a scope are in the namespace of their maker.
+        let guests: Vec<_> = std::thread::scope(|scope| {
+            let starts: Vec<_> = configs.iter().map(|config| scope.spawn(|| host.start(config))).collect();
+            starts.into_iter().map(|start| start.join().unwrap()).collect()
+        });
+        let addresses: BTreeSet<_> = guests.iter().map(|guest| guest.ip()).collect();
+        assert_eq!(addresses.len(), guests.len());
+        assert_eq!(addresses.first().unwrap().to_string(), "172.17.0.2");
+        assert_eq!(host.networks.list().unwrap().len(), 1);
+    });
+}
+
+#[test]
+fn what_the_host_uses_is_left_alone() {
+    alone(|| {
+        let host = Host::new();
+        ip("link add other type bridge");
+        ip("addr add 172.17.5.1/24 dev other");
+        ip("link set other up");
+        assert_eq!(host.run("a", publishing(&[])).gateway().to_string(), "172.18.0.1");
+        // The default network moves when the host has come to use its addresses; it has no bridge then.
+        let second = Host::new();
+        second.networks.find("bridge").unwrap();
+        ip("addr add 172.19.5.1/24 dev other");
+        assert_eq!(second.run("b", publishing(&[])).gateway().to_string(), "172.20.0.1");
+    });
+}
+
+#[test]
+fn certain_addresses_are_given_or_refused() {
+    alone(|| {
+        let host = Host::new();
+        let create = |name: &str, subnet: &str| {
+            host.networks.create(CreateNetwork {
+                name: name.to_owned(),
+                subnets: vec![subnet.parse().unwrap()],
+                ..CreateNetwork::default()
+            })
+        };
+        create("red", "10.5.0.0/24").unwrap();
+        assert!(matches!(create("red", "10.6.0.0/24"), Err(NetworkError::NameTaken(_))));
+        assert!(matches!(create("blue", "10.5.0.128/25"), Err(NetworkError::Overlap { .. })));
+        let at = |address: &str| NetworkRequest {
+            networks: vec![Join { ipv4: Some(address.parse().unwrap()), ..Join::new("red") }],
+            ..NetworkRequest::default()
+        };
+        let one = host.run("a", at("10.5.0.77"));
+        assert_eq!(one.ip().to_string(), "10.5.0.77");
+        for (address, why) in [
+            ("10.5.0.77", "Address already in use"),
+            ("10.5.0.1", "Address already in use"),
+            ("10.5.0.255", "no configured subnet contains"),
+            ("10.6.0.1", "no configured subnet contains"),
+        ] {
+            let error = host.networks.attach(&host.config("b", at(address))).unwrap_err().to_string();
+            assert!(error.contains(why), "{address}: {error}");
+        }
+        let error = host.networks.attach(&host.config("b", on("green"))).unwrap_err();
+        assert_eq!(error.to_string(), "network green not found");
+        let red = host.networks.find("red").unwrap();
+        let error = host.networks.remove(&red).unwrap_err().to_string();
+        assert!(error.contains("has active endpoints (name:\"a\""), "{error}");
+        host.networks.release(&one.attached.attachment.container).unwrap();
+        host.networks.remove(&red).unwrap();
+        assert!(!moat::network::link::exists(&red.bridge));
+    });
+}
