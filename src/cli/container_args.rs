@@ -9,7 +9,6 @@ use moat::engine::CreateOptions;
 use moat::engine::config::{Security, Tmpfs, Ulimit};
 use moat::engine::health::HealthOptions;
 use moat::engine::restart::RestartPolicy;
-use moat::network::request::NetworkRequest;
 
 use super::network_args::NetworkArgs;
 use super::parse::{self, LogOption};
@@ -198,8 +197,6 @@ impl ContainerArgs {
                 cap_drop: self.security.cap_drop,
                 no_new_privileges: !self.security.security_opt.is_empty(),
             },
-            network: NetworkRequest::default(),
-            expose: Vec::new(),
             sysctls: self.security.sysctl.into_iter().collect(),
             init: self.init,
             stop_signal: self.stop_signal,
