@@ -55,8 +55,9 @@ impl Devices {
     ) -> Result<Self, BootError> {
         let mut devices = Self::default();
         for (index, (disk, files)) in config.disks.iter().zip(disks).enumerate() {
+            let (DiskConfig::ReadOnly { limits, .. } | DiskConfig::ReadWrite { limits, .. }) = disk;
             let disk = open_disk(disk, files).map_err(|error| failed(format!("disk {index}: {error}")))?;
-            devices.push(Block::new(disk, &format!("disk{index}")).map_err(failed)?);
+            devices.push(Block::new(disk, &format!("disk{index}"), limits).map_err(failed)?);
         }
         for (index, (network, taps)) in config.networks.iter().zip(networks).enumerate() {
             let server = net::server(&format!("net{index}")).map_err(failed)?;

@@ -209,6 +209,43 @@ mod tests {
     }
 
     #[test]
+    fn networks_go_where_there_is_a_place_and_only_with_taps() {
+        const CARD: &str = r#""card":{"mac":"02:42:ac:11:00:02","mtu":1500,"receive":null,"send":null}"#;
+        let attach = |slot| format!(r#"{{"attach-network":{{"slot":{slot},{CARD}}}}}"#);
+        let mut rig = Rig::new();
+        assert!(rig.refused(attach(0).as_bytes()).contains("from 1 to 0"));
+        assert!(rig.refused(br#"{"detach-network":{"slot":0}}"#).contains("no room for another network"));
+        let spares = vec![(7, crate::virtio::net::server("net-test").unwrap())];
+        rig.server.networks = Networks::new(Arc::clone(&rig.server.bus), spares, 2);
+        assert_eq!(rig.refused(attach(0).as_bytes()), "0 taps came along, but must be from 1 to 2");
+        assert_eq!(rig.refused(br#"{"detach-network":{"slot":0}}"#), "slot 0 is empty");
+        assert!(rig.refused(attach(0).replace(":11:", ":111:").as_bytes()).contains("no Ethernet address"));
+        // Descriptors are closed with the answer, whatever it is.
+        let (kept, sent) = nix::unistd::pipe().unwrap();
+        for (packet, why) in [
+            (attach(0).replace("1500", "60"), "the MTU is 60"),
+            (attach(0), "without IFF_TAP"),
+            (attach(1), "slot is 1, but must be below 1"),
+            (r#"{"memory":{}}"#.to_owned(), "takes none"),
+            ("?".to_owned(), "expected"),
+        ] {
+            let raw = [sent.as_raw_fd()];
+            let rights = [nix::sys::socket::ControlMessage::ScmRights(&raw)];
+            let bytes = [std::io::IoSlice::new(packet.as_bytes())];
+            let launcher = rig.launcher.as_raw_fd();
+            nix::sys::socket::sendmsg::<()>(launcher, &bytes, &rights, MsgFlags::empty(), None).unwrap();
+            rig.server.serve().unwrap();
+            let mut answer = [0; MAX_PACKET];
+            let length = recv(launcher, &mut answer, MsgFlags::MSG_DONTWAIT).unwrap();
+            let answer = serde_json::from_slice(&answer[..length]).unwrap();
+            assert!(matches!(&answer, Answer::Refused { message } if message.contains(why)), "{answer:?}");
+        }
+        drop(sent);
+        // The end of the pipe: nobody has its other end any more.
+        assert_eq!(nix::unistd::read(kept, &mut [0]).unwrap(), 0);
+    }
+
+    #[test]
     fn nothing_to_do_is_no_error_and_nobody_there_is_one() {
         let mut rig = Rig::new();
         rig.server.serve().unwrap();

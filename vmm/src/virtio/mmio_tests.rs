@@ -147,6 +147,54 @@ fn a_driver_that_does_it_right_gets_its_device() {
     assert_eq!(rig.done().len(), 1);
 }
 
+/// A place of no device takes no harm, and becomes one and none again, whatever the driver does meanwhile.
+#[test]
+fn a_device_comes_and_goes() {
+    let mut rig = Rig::new();
+    let device = || Box::new(Probe { log: Arc::clone(&rig.log), fails: false });
+    let (first, second) = (device(), device());
+    rig.transport.replace(Box::new(Absent)).unwrap();
+    assert_eq!((rig.read(MAGIC), rig.read(DEVICE_ID)), (MAGIC_VALUE, 0));
+    rig.done();
+    rig.negotiate();
+    rig.write(QUEUE_SEL, 0).write(QUEUE_SIZE, 8).write(QUEUE_READY, 1).write(STATUS, RUNNING);
+    assert_eq!((rig.read(QUEUE_SIZE_MAX), rig.read(QUEUE_READY)), (0, 0));
+
+    rig.transport.replace(first).unwrap();
+    assert_eq!((rig.read(DEVICE_ID), rig.read(STATUS), rig.read(QUEUE_SIZE_MAX)), (42, 0, 8));
+    rig.run();
+    assert!(matches!(rig.done()[..], [Done::Activated { .. }]));
+    rig.transport.replace(Box::new(Absent)).unwrap();
+    // The driver has not noticed, goes on, and takes its device down in the end.
+    assert_eq!((rig.done(), rig.read(DEVICE_ID), rig.read(STATUS)), (vec![Done::Reset], 0, 0));
+    rig.write(QUEUE_NOTIFY, 0).write(QUEUE_SEL, 1).write(QUEUE_READY, 0).write(STATUS, 0);
+    assert_eq!(rig.done(), []);
+
+    rig.transport.replace(second).unwrap();
+    rig.run();
+    assert!(matches!(rig.done()[..], [Done::Activated { .. }]));
+    // There are events for two queues.
+    struct Big;
+    impl VirtioDevice for Big {
+        fn device_type(&self) -> u32 {
+            1
+        }
+        fn queue_sizes(&self) -> &[u16] {
+            &[8; 3]
+        }
+        fn features(&self) -> u64 {
+            0
+        }
+        fn read_config(&self, _: u64, _: &mut [u8]) {}
+        fn activate(&mut self, _: Activation) -> Result<(), ActivateError> {
+            Ok(())
+        }
+        fn reset(&mut self) {}
+    }
+    assert!(rig.transport.replace(Box::new(Big)).is_err());
+    assert_eq!((rig.done(), rig.read(STATUS)), (vec![], RUNNING));
+}
+
 #[test]
 fn features_that_were_not_offered_or_without_version_1_are_refused() {
     for features in [0, FEATURE, 1 << VIRTIO_F_VERSION_1 | 1 << 4, 1 << VIRTIO_F_VERSION_1 | 1 << 63] {

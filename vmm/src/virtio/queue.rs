@@ -1,5 +1,6 @@
 //! What devices do with a queue: take its chains, check each descriptor once, give the chains back.
 
+use std::ops::Deref;
 use std::sync::atomic::{Ordering, fence};
 
 use virtio_queue::desc::split::Descriptor;
@@ -14,49 +15,54 @@ pub type Chain<'a> = DescriptorChain<&'a GuestMemoryMmap>;
 
 impl ActiveQueue {
     /// After a kick: gives every available chain to `each`, which returns how many bytes it wrote into it, and returns
-    /// the chains to the driver.
+    /// the chains to the driver. For a chain that `each` keeps it returns `None`.
     ///
     /// At most one ring's worth of chains is taken at a time, so that a driver that never stops adding cannot keep
     /// the worker from its stop event; the queue kicks itself for the rest.
     ///
     /// # Errors
     /// When the rings are broken, or what `each` cannot go on from.
-    pub fn serve<'a>(
+    pub fn serve<M: Deref<Target = GuestMemoryMmap> + Clone>(
         &mut self,
-        memory: &'a GuestMemoryMmap,
+        memory: M,
         interrupt: &Interrupt,
-        mut each: impl FnMut(Chain<'a>) -> Result<u32, Fault>,
+        mut each: impl FnMut(DescriptorChain<M>) -> Result<Option<u32>, Fault>,
     ) -> Result<(), Fault> {
         // Already read when the queue kicked itself and the driver did too.
         let _ = self.kick.read();
         let mut budget = self.queue.size();
         let mut used = false;
-        self.queue.disable_notification(memory)?;
+        self.queue.disable_notification(&*memory)?;
         loop {
-            while let Some(chain) = next(&mut self.queue, memory, budget)? {
+            while let Some(chain) = next(&mut self.queue, memory.clone(), budget)? {
                 budget -= 1;
                 let head = chain.head_index();
-                let written = each(chain)?;
-                self.queue.add_used(memory, head, written)?;
-                used = true;
+                if let Some(written) = each(chain)? {
+                    self.queue.add_used(&*memory, head, written)?;
+                    used = true;
+                }
             }
             if budget == 0 {
                 self.kick.write(1)?;
                 break;
             }
-            if !self.queue.enable_notification(memory)? {
+            if !self.queue.enable_notification(&*memory)? {
                 break;
             }
-            self.queue.disable_notification(memory)?;
+            self.queue.disable_notification(&*memory)?;
         }
-        if used && self.queue.needs_notification(memory)? {
+        if used && self.queue.needs_notification(&*memory)? {
             interrupt.signal_used();
         }
         Ok(())
     }
 }
 
-fn next<'a>(queue: &mut Queue, memory: &'a GuestMemoryMmap, budget: u16) -> Result<Option<Chain<'a>>, Fault> {
+fn next<M: Deref<Target = GuestMemoryMmap> + Clone>(
+    queue: &mut Queue,
+    memory: M,
+    budget: u16,
+) -> Result<Option<DescriptorChain<M>>, Fault> {
     if budget == 0 {
         return Ok(None);
     }
@@ -108,8 +114,8 @@ pub fn driver_waits(queue: &Queue, memory: &GuestMemoryMmap, since: u16) -> Resu
 ///
 /// # Errors
 /// What is wrong with the chain, in words; also what `each` says.
-pub fn descriptors(
-    chain: Chain<'_>,
+pub fn descriptors<M: Deref<Target = GuestMemoryMmap>>(
+    chain: DescriptorChain<M>,
     limit: usize,
     mut each: impl FnMut(Descriptor) -> Result<(), &'static str>,
 ) -> Result<(), &'static str> {
@@ -138,7 +144,11 @@ impl<'a> Buffers<'a> {
     ///
     /// # Errors
     /// What is wrong with the chain, in words.
-    pub fn new(memory: &'a GuestMemoryMmap, chain: Chain<'a>, limit: usize) -> Result<Self, &'static str> {
+    pub fn new<M: Deref<Target = GuestMemoryMmap>>(
+        memory: &'a GuestMemoryMmap,
+        chain: DescriptorChain<M>,
+        limit: usize,
+    ) -> Result<Self, &'static str> {
         let mut buffers = Self { readable: Span::default(), writable: Span::default() };
         descriptors(chain, limit, |descriptor| buffers.push(memory, descriptor))?;
         Ok(buffers)
@@ -258,7 +268,53 @@ mod tests {
 
     use super::*;
 
+    /// A queue of 8 with its rings in memory.
+    fn queue(event_idx: bool) -> (Queue, GuestMemoryMmap) {
+        let memory = crate::memory::map(1 << 20).unwrap();
+        let mut queue = Queue::new(8).unwrap();
+        queue.try_set_desc_table_address(GuestAddress(0x1000)).unwrap();
+        queue.try_set_avail_ring_address(GuestAddress(0x2000)).unwrap();
+        queue.try_set_used_ring_address(GuestAddress(0x3000)).unwrap();
+        queue.set_event_idx(event_idx);
+        queue.set_ready(true);
+        assert!(queue.is_valid(&memory));
+        (queue, memory)
+    }
+
+    #[test]
+    fn chains_given_back_together_lie_in_order_around_the_end() {
+        let (mut queue, memory) = queue(true);
+        add_used_together(&mut queue, &memory, &[]).unwrap();
+        let mut given = Vec::new();
+        for count in [3, 1, 4, 2, 5] {
+            let chains: Vec<_> = (0..count).map(|part| (part, u32::from(count * 10 + part))).collect();
+            add_used_together(&mut queue, &memory, &chains).unwrap();
+            given.extend(chains);
+            assert_eq!(memory.read_obj::<u16>(GuestAddress(0x3002)).unwrap(), given.len() as u16);
+            for (number, (head, written)) in given.iter().enumerate().rev().take(8) {
+                let place = GuestAddress(0x3004 + 8 * (number as u64 % 8));
+                assert_eq!(memory.read_obj::<[u32; 2]>(place).unwrap(), [u32::from(*head), *written]);
+            }
+        }
+        assert!(add_used_together(&mut queue, &memory, &[(8, 0)]).is_err());
+    }
+
     proptest! {
+        /// The same answer as the crate has for chains given back one by one.
+        #[test]
+        fn the_driver_is_told_when_it_asked_to_be(start in any::<u16>(), added in 0u16..8, event in any::<u16>(), near in any::<bool>(), event_idx in any::<bool>()) {
+            let event = if near { start.wrapping_add(event % 12).wrapping_sub(2) } else { event };
+            let ((mut one, memory), (mut other, memory_too)) = (queue(event_idx), queue(event_idx));
+            for (queue, memory) in [(&mut one, &memory), (&mut other, &memory_too)] {
+                queue.set_next_used(start);
+                memory.write_obj(event, GuestAddress(0x2004 + 16)).unwrap();
+            }
+            add_used_together(&mut one, &memory, &(0..added).map(|head| (head, 1)).collect::<Vec<_>>()).unwrap();
+            (0..added).for_each(|head| other.add_used(&memory_too, head, 1).unwrap());
+            let expected = added > 0 && other.needs_notification(&memory_too).unwrap();
+            prop_assert_eq!(driver_waits(&one, &memory, start).unwrap(), expected);
+        }
+
         /// Whatever the cuts: what is read is what was written, in order.
         #[test]
         fn pieces_make_a_whole(lengths in prop::collection::vec(1usize..40, 1..12), cuts in prop::collection::vec(0u64..60, 0..20)) {

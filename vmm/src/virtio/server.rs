@@ -50,6 +50,7 @@ impl<R: Requests> Handler for Server<R> {
         let Self { requests, memory, queues, interrupt } = self;
         let number = token as usize;
         let Some(queue) = queues.get_mut(number) else { return Ok(()) };
-        queue.serve(memory, interrupt, |chain| requests.serve(number, memory, chain))
+        let memory = &*memory;
+        queue.serve(memory, interrupt, |chain| requests.serve(number, memory, chain).map(Some))
     }
 }

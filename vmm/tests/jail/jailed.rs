@@ -129,6 +129,7 @@ fn forbidden() {
         "prctl",
         "seccomp",
         "ioctl",
+        "make-tap",
         "memfd",
         "executable-memory",
         "file-memory",
@@ -150,6 +151,9 @@ fn checked() {
         ("main", "send"),
         ("vsock", "pair"),
         ("vcpu", "dup"),
+        ("net", "dup"),
+        ("net", "timer"),
+        ("block", "timer"),
         ("block", "truncate"),
     ] {
         killed(kind, what);

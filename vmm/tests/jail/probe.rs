@@ -13,10 +13,11 @@ use moat_vmm::jail::{self, seccomp};
 use moat_vmm::thread::{self, ThreadKind};
 
 /// The kinds by the names that the tests use.
-pub const KINDS: [(&str, ThreadKind); 6] = [
+pub const KINDS: [(&str, ThreadKind); 7] = [
     ("main", ThreadKind::Main),
     ("vcpu", ThreadKind::Vcpu),
     ("block", ThreadKind::Block),
+    ("net", ThreadKind::Net),
     ("vsock", ThreadKind::Vsock),
     ("rng", ThreadKind::Rng),
     ("balloon", ThreadKind::Balloon),
@@ -231,11 +232,13 @@ fn forbidden(what: &str) {
             "clone" => libc::syscall(libc::SYS_clone, libc::SIGCHLD, 0, 0, 0, 0),
             "kill" => libc::syscall(libc::SYS_kill, 1, 0),
             "tgkill" => libc::syscall(libc::SYS_tgkill, 2, 2, 0),
-            "receive" => libc::syscall(libc::SYS_recvfrom, 0, nowhere, 0, 0, nowhere, nowhere),
+            "receive" => libc::syscall(libc::SYS_recvmsg, 0, nowhere, 0),
             "send" => libc::syscall(libc::SYS_sendto, 0, nowhere, 0, libc::MSG_DONTWAIT, c"x".as_ptr(), 0),
             "prctl" => libc::syscall(libc::SYS_prctl, libc::PR_GET_DUMPABLE, 0, 0, 0, 0),
             "seccomp" => libc::syscall(libc::SYS_seccomp, 0, 0, 0),
             "ioctl" => libc::syscall(libc::SYS_ioctl, 0, libc::TIOCSTI, nowhere),
+            "make-tap" => libc::syscall(libc::SYS_ioctl, 0, libc::TUNSETIFF, nowhere),
+            "timer" => libc::syscall(libc::SYS_timerfd_create, libc::CLOCK_REALTIME, 0),
             "memfd" => libc::syscall(libc::SYS_memfd_create, c"x".as_ptr(), 0),
             "executable-memory" => mapping(libc::PROT_READ | libc::PROT_EXEC, libc::MAP_ANONYMOUS),
             "file-memory" => mapping(libc::PROT_READ, 0),

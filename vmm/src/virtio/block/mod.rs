@@ -2,24 +2,24 @@
 //! [`disk`] what is behind it.
 
 pub mod disk;
+mod engine;
 mod file;
 mod request;
 
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use virtio_bindings::virtio_blk::{
     VIRTIO_BLK_F_DISCARD, VIRTIO_BLK_F_FLUSH, VIRTIO_BLK_F_RO, VIRTIO_BLK_F_SEG_MAX,
     VIRTIO_BLK_F_WRITE_ZEROES,
 };
 use virtio_bindings::virtio_ids::VIRTIO_ID_BLOCK;
-use vm_memory::GuestMemoryMmap;
 
 use self::disk::Disk;
-use super::device::{ActivateError, Activation, Fault, VirtioDevice};
-use super::queue::Chain;
-use super::server::{Requests, Server};
+use self::engine::{Engine, Gates};
+use super::device::{ActivateError, Activation, VirtioDevice};
 use crate::SECTOR_SIZE;
+use crate::config::DiskLimits;
 use crate::thread::ThreadKind;
 use crate::worker::Worker;
 
@@ -35,7 +35,8 @@ pub struct Block {
     disk: Arc<Disk>,
     id: Arc<str>,
     config: [u8; CONFIG_BYTES],
-    worker: Worker<Server<Access>>,
+    gates: Arc<Mutex<Gates>>,
+    worker: Worker<Engine>,
 }
 
 impl Block {
@@ -43,12 +44,13 @@ impl Block {
     ///
     /// # Errors
     /// When there is no thread for it.
-    pub fn new(disk: Disk, id: &str) -> io::Result<Self> {
+    pub fn new(disk: Disk, id: &str, limits: &DiskLimits) -> io::Result<Self> {
         let config = config_space(&disk);
         Ok(Self {
             disk: Arc::new(disk),
             id: id.into(),
             config,
+            gates: Arc::new(Mutex::new(Gates::new(limits))),
             worker: Worker::spawn(ThreadKind::Block, id)?,
         })
     }
@@ -100,23 +102,16 @@ impl VirtioDevice for Block {
     }
 
     fn activate(&mut self, activation: Activation) -> Result<(), ActivateError> {
-        self.worker.serve(Access { disk: Arc::clone(&self.disk), id: Arc::clone(&self.id) }, activation)
+        let Activation { memory, queues, interrupt, .. } = activation;
+        let queue = queues.into_iter().next().ok_or_else(|| io::Error::other("a disk has one queue"))?;
+        let (disk, id, gates) = (Arc::clone(&self.disk), Arc::clone(&self.id), Arc::clone(&self.gates));
+        let engine = Engine::new(disk, id, memory, queue, Arc::clone(&interrupt), gates);
+        self.worker.start(engine, interrupt)
     }
 
     fn reset(&mut self) {
         // Requests are carried out on the worker's thread, so none is under way once it has stopped.
         self.worker.stop();
-    }
-}
-
-struct Access {
-    disk: Arc<Disk>,
-    id: Arc<str>,
-}
-
-impl Requests for Access {
-    fn serve(&mut self, _: usize, memory: &GuestMemoryMmap, chain: Chain<'_>) -> Result<u32, Fault> {
-        request::serve(memory, &self.disk, &self.id, chain)
     }
 }
 

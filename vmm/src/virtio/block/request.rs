@@ -1,17 +1,20 @@
 //! One request of a block device (virtio 1.2, section 5.2.6): a header, data, and room for a status byte. The three may
 //! be cut into descriptors in any way (section 2.7.4).
 
+use std::ops::Deref;
+
 use virtio_bindings::virtio_blk::{
     VIRTIO_BLK_ID_BYTES, VIRTIO_BLK_S_IOERR, VIRTIO_BLK_S_OK, VIRTIO_BLK_S_UNSUPP, VIRTIO_BLK_T_DISCARD,
     VIRTIO_BLK_T_FLUSH, VIRTIO_BLK_T_GET_ID, VIRTIO_BLK_T_IN, VIRTIO_BLK_T_OUT, VIRTIO_BLK_T_WRITE_ZEROES,
 };
+use virtio_queue::DescriptorChain;
 use vm_memory::GuestMemoryMmap;
 
 use super::disk::Disk;
 use super::file::Zero;
 use crate::SECTOR_SIZE;
 use crate::virtio::device::Fault;
-use crate::virtio::queue::{Buffers, Chain, Span};
+use crate::virtio::queue::{Buffers, Span};
 
 /// Data descriptors of one request that the driver is told to keep to. With 4 KiB pages that is half a MiB; more
 /// would only make a single request hold up the queue for longer.
@@ -31,6 +34,27 @@ const ID_BYTES: usize = VIRTIO_BLK_ID_BYTES as usize;
 /// A write-zeroes range may free its blocks (section 5.2.6).
 const RANGE_UNMAP: u32 = 1;
 
+/// Which way a request goes; each has limits of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Way {
+    /// From the disk.
+    Read = 0,
+    /// To the disk: all that changes it, and flushing.
+    Write = 1,
+}
+
+impl Way {
+    fn of(kind: u32) -> Option<Self> {
+        match kind {
+            VIRTIO_BLK_T_IN => Some(Self::Read),
+            VIRTIO_BLK_T_OUT | VIRTIO_BLK_T_FLUSH | VIRTIO_BLK_T_DISCARD | VIRTIO_BLK_T_WRITE_ZEROES => {
+                Some(Self::Write)
+            }
+            _ => None,
+        }
+    }
+}
+
 /// What a request ends with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Refusal {
@@ -38,6 +62,8 @@ enum Refusal {
     Failed,
     /// The device does not know this kind, or did not offer it.
     Unsupported,
+    /// Its time has not come.
+    Late,
 }
 
 impl From<std::io::Error> for Refusal {
@@ -47,11 +73,18 @@ impl From<std::io::Error> for Refusal {
 }
 
 /// Carries out the request in `chain`; returns the bytes written into it. Whatever the disk has to say goes into the
-/// status byte.
+/// status byte. `admit` is told which way how many bytes are to go, and when it does not let them, nothing happens and
+/// there is nothing to return.
 ///
 /// # Errors
 /// When the chain is broken or has no place for the status byte.
-pub fn serve(memory: &GuestMemoryMmap, disk: &Disk, id: &str, chain: Chain<'_>) -> Result<u32, Fault> {
+pub fn serve<M: Deref<Target = GuestMemoryMmap>>(
+    memory: &GuestMemoryMmap,
+    disk: &Disk,
+    id: &str,
+    chain: DescriptorChain<M>,
+    admit: impl FnOnce(Way, u64) -> bool,
+) -> Result<Option<u32>, Fault> {
     let Buffers { readable, writable: mut status } =
         Buffers::new(memory, chain, MAX_DESCRIPTORS).map_err(Fault::Guest)?;
     if status.is_empty() {
@@ -62,26 +95,41 @@ pub fn serve(memory: &GuestMemoryMmap, disk: &Disk, id: &str, chain: Chain<'_>) 
     let outcome = if readable.len().max(room) > MAX_BYTES {
         Err(Refusal::Failed)
     } else {
-        carry_out(disk, id, readable, data)
+        carry_out(disk, id, readable, data, admit)
     };
     let (code, written) = match outcome {
         Ok(written) => (VIRTIO_BLK_S_OK, written),
         Err(Refusal::Failed) => (VIRTIO_BLK_S_IOERR, 0),
         Err(Refusal::Unsupported) => (VIRTIO_BLK_S_UNSUPP, 0),
+        Err(Refusal::Late) => return Ok(None),
     };
     status.write(&[code as u8]);
     // The status lies behind all of the room, so it counts only when the room was filled; `written` fits, see above.
-    Ok(if written == room { written as u32 + 1 } else { written as u32 })
+    Ok(Some(if written == room { written as u32 + 1 } else { written as u32 }))
 }
 
 /// Returns how many bytes of `data` were written.
-fn carry_out(disk: &Disk, id: &str, mut input: Span<'_>, data: Span<'_>) -> Result<u64, Refusal> {
+fn carry_out(
+    disk: &Disk,
+    id: &str,
+    mut input: Span<'_>,
+    data: Span<'_>,
+    admit: impl FnOnce(Way, u64) -> bool,
+) -> Result<u64, Refusal> {
     let mut header = [0; HEADER_BYTES];
     if input.read(&mut header) < HEADER_BYTES {
         return Err(Refusal::Failed);
     }
     let kind = u32_at(&header, 0);
     let sector = u64_at(&header, 8);
+    let bytes = match kind {
+        VIRTIO_BLK_T_IN => data.len(),
+        VIRTIO_BLK_T_OUT => input.len(),
+        _ => 0,
+    };
+    if Way::of(kind).is_some_and(|way| !admit(way, bytes)) {
+        return Err(Refusal::Late);
+    }
     match kind {
         VIRTIO_BLK_T_IN => {
             let position = position(disk, sector, data.len())?;

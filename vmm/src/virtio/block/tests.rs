@@ -10,6 +10,7 @@ use virtio_bindings::virtio_blk::{
 
 use super::disk::{DiskError, Segment, SegmentMap};
 use super::*;
+use crate::config::RateLimit;
 use crate::virtio::testutil::{Driver, Part};
 
 const OK: u8 = 0;
@@ -34,7 +35,7 @@ fn contents(file: &File) -> Vec<u8> {
 fn writable() -> (Arc<File>, Driver) {
     let file = file(&[0x55; SIZE]);
     let disk = Disk::read_write(Arc::clone(&file)).unwrap();
-    (file, Driver::start(Block::new(disk, "disk7").unwrap(), 0))
+    (file, Driver::start(Block::new(disk, "disk7", &DiskLimits::default()).unwrap(), 0))
 }
 
 fn map(segments: &[(&Arc<File>, u64, u64)]) -> Result<SegmentMap, DiskError> {
@@ -54,7 +55,7 @@ fn map(segments: &[(&Arc<File>, u64, u64)]) -> Result<SegmentMap, DiskError> {
 fn read_only() -> (Arc<File>, Driver) {
     let (ones, twos) = (file(&[1; 1000]), file(&[2; 1024]));
     let disk = Disk::ReadOnly(map(&[(&ones, 232, 768), (&twos, 0, 1024)]).unwrap());
-    (ones, Driver::start(Block::new(disk, "disk0").unwrap(), 0))
+    (ones, Driver::start(Block::new(disk, "disk0", &DiskLimits::default()).unwrap(), 0))
 }
 
 fn header(kind: u32, sector: u64) -> Vec<u8> {
@@ -210,7 +211,8 @@ fn tells_its_id_and_its_size() {
     let (status, data, _) =
         request(&mut driver, &[Part::Read(&header(VIRTIO_BLK_T_GET_ID, 0)), Part::Write(20), Part::Write(1)]);
     assert_eq!((status, &data[..]), (OK, &b"disk7\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0"[..]));
-    let block = Block::new(Disk::read_write(file(&[0; 2048])).unwrap(), "disk0").unwrap();
+    let block =
+        Block::new(Disk::read_write(file(&[0; 2048])).unwrap(), "disk0", &DiskLimits::default()).unwrap();
     let mut capacity = [0; 8];
     block.read_config(0, &mut capacity);
     assert_eq!(u64::from_le_bytes(capacity), 4);
@@ -336,7 +338,7 @@ proptest! {
         }
         let disk = Disk::ReadOnly(map(&segments).unwrap());
         prop_assert_eq!(disk.bytes(), expected.len() as u64);
-        let mut driver = Driver::start(Block::new(disk, "disk0").unwrap(), 0);
+        let mut driver = Driver::start(Block::new(disk, "disk0", &DiskLimits::default()).unwrap(), 0);
         let (status, data, _) = request(&mut driver, &[Part::Read(&header(VIRTIO_BLK_T_IN, start)), Part::Write(count as u32 * 512), Part::Write(1)]);
         let range = start as usize * 512..(start + count) as usize * 512;
         match expected.get(range) {
@@ -372,4 +374,45 @@ proptest! {
         let (status, ..) = request(&mut driver, &[Part::Read(&header(VIRTIO_BLK_T_IN, 0)), Part::Write(512), Part::Write(1)]);
         prop_assert_eq!(status, OK);
     }
+}
+
+/// As many as the disk is allowed, and the others later; reads do not wait for writes, nor a reset for either.
+#[test]
+fn limits_hold_one_way_up_and_lose_nothing() {
+    let slow = Some(RateLimit { per_second: 1 << 20, burst: 1 });
+    let never = Some(RateLimit { per_second: 1, burst: 1 });
+    // One write takes more than an hour's worth.
+    let disk = Disk::read_write(file(&[0x55; SIZE])).unwrap();
+    let limits = DiskLimits { read_bytes: slow, write_bytes: never, ..DiskLimits::default() };
+    let mut driver = Driver::start(Block::new(disk, "disk0", &limits).unwrap(), 0);
+    let bytes = vec![7; 4096];
+    let out = header(VIRTIO_BLK_T_OUT, 0);
+    let mut written = Vec::new();
+    for _ in 0..10 {
+        written.push(driver.add(0, &[Part::Read(&out), Part::Read(&bytes), Part::Write(1)]));
+    }
+    driver.add(0, &[Part::Read(&header(VIRTIO_BLK_T_FLUSH, 0)), Part::Write(1)]);
+    let read: Vec<_> = (0..10)
+        .map(|sector| {
+            let header = header(VIRTIO_BLK_T_IN, 8 * sector + 8);
+            driver.add(0, &[Part::Read(&header), Part::Write(4096), Part::Write(1)])
+        })
+        .collect();
+    driver.kick(0);
+    assert_eq!(driver.wait_used(0), (written[0], 1));
+    for head in read {
+        assert_eq!(driver.wait_used(0), (head, 4097));
+        assert_eq!(driver.written(head), [&[0x55; 4096][..], &[OK]].concat());
+    }
+    assert_eq!(driver.try_used(0), None);
+    // A driver that offers the waiting ones again and again is broken.
+    for _ in 0..SIZE / 512 {
+        driver.make_available(0, written[5]);
+        driver.kick(0);
+        if driver.needs_reset() {
+            break;
+        }
+    }
+    driver.wait_needs_reset();
+    driver.restart();
 }

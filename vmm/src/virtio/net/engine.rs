@@ -165,9 +165,10 @@ impl Engine {
 
     fn command(&mut self) -> Result<(), Fault> {
         let Self { memory, interrupt, taps, control: Some(queue), .. } = self else { return Ok(()) };
+        let memory = &*memory;
         queue.serve(memory, interrupt, |chain| {
             let buffers = Buffers::new(memory, chain, MAX_DESCRIPTORS).map_err(Fault::Guest)?;
-            control::serve(buffers, taps.len(), |pairs| Ok(join(taps, pairs)?))
+            control::serve(buffers, taps.len(), |pairs| Ok(join(taps, pairs)?)).map(Some)
         })
     }
 }

@@ -281,7 +281,8 @@ fn offloads_are_those_that_make_sense_together() {
 #[test]
 fn chains_that_make_no_sense_stop_the_device_until_it_is_reset() {
     // Outside memory, without room for a header, not to be written; then outside memory, unreadable behind readable.
-    let broken: [(usize, &[(u64, u32, bool)]); 6] = [
+    type Parts = &'static [(u64, u32, bool)];
+    let broken: [(usize, Parts); 6] = [
         (RX, &[(1 << 40, 2000, true)]),
         (RX, &[(u64::MAX - 10, 2000, true)]),
         (RX, &[(0x20_0000, 11, true)]),

@@ -138,10 +138,11 @@ impl Handler for Engine {
             }
             TRANSMIT => {
                 let Self { memory, transmit, interrupt, switch, .. } = self;
+                let memory = &*memory;
                 transmit.serve(memory, interrupt, |chain| {
                     let buffers = Buffers::new(memory, chain, MAX_DESCRIPTORS).map_err(Fault::Guest)?;
                     switch.packet(buffers.readable, events)?;
-                    Ok(0)
+                    Ok(Some(0))
                 })?;
             }
             socket => self.switch.socket(socket, ready, events)?,
