@@ -112,7 +112,7 @@ fn object(image: &Image, name: Option<&Reference>, id: &str, now: Timestamp) -> 
     json!({
         "Repository": or_none(name.map(Reference::familiar_name)),
         "Tag": or_none(name.and_then(Reference::tag).map(str::to_owned)),
-        "Digest": or_none(name.and_then(Reference::digest).map(|digest| digest.to_string())),
+        "Digest": or_none(name.and_then(|name| image.digest_in(name)).map(|digest| digest.to_string())),
         "ID": id,
         "CreatedSince": created.map_or_else(not_said, |created| human::ago(created, now)),
         "CreatedAt": created.map_or_else(not_said, |created| created.strftime("%F %T +0000 UTC").to_string()),

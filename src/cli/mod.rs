@@ -28,7 +28,10 @@ mod import;
 mod info;
 mod inspect;
 mod kill;
+mod layer_progress;
 mod load;
+mod login;
+mod logout;
 mod logs;
 mod moment;
 mod monitor;
@@ -36,6 +39,8 @@ mod parse;
 mod pause;
 mod prune;
 mod ps;
+mod pull;
+mod push;
 mod rename;
 mod restart;
 mod rm;
@@ -70,9 +75,9 @@ const CANNOT_RUN: u8 = 125;
 #[derive(Parser)]
 #[command(name = "moat", version, disable_help_subcommand = true, max_term_width = 100)]
 #[command(after_help = "Examples:
-  moat load -i busybox.tar
-  moat run --rm localhost/busybox echo hello
-  moat run -it --rm localhost/busybox sh
+  moat pull busybox
+  moat run --rm busybox echo hello
+  moat run -it --rm busybox sh
   moat doctor
 
 'moat COMMAND --help' tells more about a command.")]
@@ -110,6 +115,10 @@ enum Command {
     Diff(diff::Args),
     Export(export::Args),
     Commit(commit::Args),
+    Pull(pull::Args),
+    Push(push::Args),
+    Login(login::Args),
+    Logout(logout::Args),
     Load(load::Args),
     Save(save::Args),
     Import(import::Args),
@@ -139,6 +148,8 @@ struct ImageCommand {
 enum ImageVerb {
     #[command(visible_alias = "list")]
     Ls(images::Args),
+    Pull(pull::Args),
+    Push(push::Args),
     Load(load::Args),
     Save(save::Args),
     Import(import::Args),
@@ -175,6 +186,8 @@ fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Doctor(args) => return doctor::run(&args, &cli.root),
         Command::Version(args) => return version::run(&args),
         Command::Completion(args) => return completion::run(&args),
+        Command::Login(args) => return login::run(&args),
+        Command::Logout(args) => return logout::run(&args),
         _ => {}
     }
     let root = Root::open(&cli.root).map_err(|e| {
@@ -210,6 +223,8 @@ fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Diff(args) => diff::run(&args, root),
         Command::Export(args) => export::run(&args, root),
         Command::Commit(args) => commit::run(args, root),
+        Command::Pull(args) => pull::run(&args, &root),
+        Command::Push(args) => push::run(&args, &root),
         Command::Load(args) => load::run(args, &root),
         Command::Save(args) => save::run(&args, &root),
         Command::Import(args) => import::run(args, &root),
@@ -219,6 +234,8 @@ fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Rmi(args) => rmi::run(args, &root),
         Command::Image(ImageCommand { command }) => match command {
             ImageVerb::Ls(args) => images::run(args, &root),
+            ImageVerb::Pull(args) => pull::run(&args, &root),
+            ImageVerb::Push(args) => push::run(&args, &root),
             ImageVerb::Load(args) => load::run(args, &root),
             ImageVerb::Save(args) => save::run(&args, &root),
             ImageVerb::Import(args) => import::run(args, &root),
@@ -231,7 +248,11 @@ fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Info(args) => info::run(&args, root),
         Command::Boot(args) => boot::run(&args, root),
         Command::Monitor(args) => monitor::run(&args, root),
-        Command::Doctor(_) | Command::Version(_) | Command::Completion(_) => Ok(ExitCode::SUCCESS),
+        Command::Doctor(_)
+        | Command::Version(_)
+        | Command::Completion(_)
+        | Command::Login(_)
+        | Command::Logout(_) => Ok(ExitCode::SUCCESS),
     }
 }
 

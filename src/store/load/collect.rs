@@ -16,7 +16,7 @@ use super::walk::{Kind, Walker};
 
 /// A file of the archive.
 #[derive(Debug)]
-pub(super) struct Staged {
+pub(in crate::store) struct Staged {
     /// The digest of the bytes in the archive.
     pub digest: Digest,
     /// How many they are.
@@ -29,7 +29,7 @@ pub(super) struct Staged {
 
 /// A staged file with compression taken off.
 #[derive(Debug)]
-pub(super) struct Content {
+pub(in crate::store) struct Content {
     /// Where it is.
     pub path: PathBuf,
     /// Its digest.
@@ -181,14 +181,14 @@ fn normalise(name: &str, directory: &str) -> Result<String, LoadError> {
 }
 
 /// What staging files needs.
-pub(super) struct Stage<'a> {
+pub(in crate::store) struct Stage<'a> {
     staging: &'a mut Staging,
     budget: Budget,
     buffer: Vec<u8>,
 }
 
 impl<'a> Stage<'a> {
-    pub(super) fn new(staging: &'a mut Staging, budget: Budget) -> Self {
+    pub(in crate::store) fn new(staging: &'a mut Staging, budget: Budget) -> Self {
         Self { staging, budget, buffer: vec![0; CHUNK] }
     }
 
@@ -225,7 +225,7 @@ impl<'a> Stage<'a> {
     }
 
     /// Stages what `reader` gives. The inner error is that of the reader.
-    pub(super) fn content(
+    pub(in crate::store) fn content(
         &mut self,
         reader: &mut impl Read,
         name: &str,
