@@ -23,6 +23,8 @@ mod export;
 mod filter;
 mod history;
 mod human;
+mod image_prune;
+mod image_tree;
 mod images;
 mod import;
 mod info;
@@ -51,6 +53,7 @@ mod session;
 mod start;
 mod stats;
 mod stop;
+mod system;
 mod tag;
 mod template;
 mod terminal;
@@ -128,6 +131,7 @@ enum Command {
     Rmi(rmi::Args),
     Image(ImageCommand),
     Container(container::Args),
+    System(system::Args),
     Info(info::Args),
     Version(version::Args),
     Doctor(doctor::Args),
@@ -157,6 +161,7 @@ enum ImageVerb {
     History(history::Args),
     Rm(rmi::Args),
     Inspect(inspect::ImageArgs),
+    Prune(image_prune::Args),
 }
 
 /// Parses the command line, does what it says, and answers with the exit code.
@@ -243,8 +248,10 @@ fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
             ImageVerb::History(args) => history::run(&args, &root),
             ImageVerb::Rm(args) => rmi::run(args, &root),
             ImageVerb::Inspect(args) => inspect::run(args.into(), root),
+            ImageVerb::Prune(args) => image_prune::run(&args, root),
         },
         Command::Container(args) => container::run(args, root),
+        Command::System(args) => system::run(args, root),
         Command::Info(args) => info::run(&args, root),
         Command::Boot(args) => boot::run(&args, root),
         Command::Monitor(args) => monitor::run(&args, root),

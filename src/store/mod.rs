@@ -35,6 +35,7 @@ mod room;
 mod save;
 mod staging;
 mod tag;
+mod usage;
 
 use std::fs;
 use std::os::unix::fs::DirBuilderExt;
@@ -56,6 +57,7 @@ pub use self::pull::{Arrival, Fetch, FetchedLayer, Incoming, Pulled, WantedLayer
 pub use self::push::{Outgoing, OutgoingBlob};
 pub use self::reference::{Reference, ReferenceError};
 pub use self::remove::{ImageUser, Removed};
+pub use self::usage::{ImageUsage, Usage};
 
 /// The images under one root directory.
 #[derive(Debug, Clone)]

@@ -124,12 +124,7 @@ impl ImageStore {
         }
         let mut kept: HashSet<Digest> = HashSet::new();
         for image in &images {
-            kept.extend([image.id.0, image.manifest]);
-            kept.extend(image.layers.iter().map(|layer| layer.diff_id));
-            for original in &image.originals {
-                kept.insert(*original);
-                kept.extend(self.original(original)?.layers.iter().map(|layer| layer.digest));
-            }
+            kept.extend(self.blobs_of(image)?);
         }
         let deleted = self.layout.retain_blobs(|digest| kept.contains(digest))?;
         self.retain_indexes(&images)?;
