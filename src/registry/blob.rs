@@ -117,12 +117,13 @@ impl Read for BlobReader {
                     self.check_rate(n)?;
                     return Ok(n);
                 }
-                Ok(_) => format!("it ends after {} of {} bytes", self.at, self.source.size),
+                Ok(_) => String::new(),
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
-                Err(e) => crate::store::shorten(&e.to_string()),
+                Err(e) => format!(": {}", crate::store::shorten(&e.to_string())),
             };
             if self.breaks == MAX_BREAKS {
-                return Err(io::Error::other(broken));
+                let (at, size) = (self.at, self.source.size);
+                return Err(io::Error::other(format!("it ends after {at} of {size} bytes{broken}")));
             }
             thread::sleep(pause(self.breaks));
             self.breaks += 1;
