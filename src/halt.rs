@@ -1,13 +1,13 @@
 //! Places where a process can be made to stand still, so that a test can kill whoever it likes at exactly that moment.
 //!
 //! With `MOAT_HALT_AT=NAME` in its environment a process stops itself with SIGSTOP when it gets to the place of that
-//! name. `kill -CONT` lets it go on. The names are those of [`POINTS`].
+//! name. `kill -CONT` lets it go on. The names are those of [`POINTS`] and [`FILE_POINTS`].
 
 use std::sync::OnceLock;
 
 use nix::sys::signal::{Signal, raise};
 
-/// Every place, in the order of a container's life.
+/// Every place in a container's life, in its order.
 pub const POINTS: [&str; 18] = [
     "create.reserved",
     "create.named",
@@ -29,10 +29,13 @@ pub const POINTS: [&str; 18] = [
     "remove.config-gone",
 ];
 
+/// Every place in the transfer of a container's files, and in what is made of them.
+pub const FILE_POINTS: [&str; 4] = ["transfer.begun", "transfer.streamed", "commit.staged", "store.adopted"];
+
 /// Stands still here if that was asked for.
 pub fn point(name: &'static str) {
     static WANTED: OnceLock<Option<String>> = OnceLock::new();
-    debug_assert!(POINTS.contains(&name), "{name} is not in the list");
+    debug_assert!(POINTS.contains(&name) || FILE_POINTS.contains(&name), "{name} is in no list");
     if WANTED.get_or_init(|| std::env::var("MOAT_HALT_AT").ok()).as_deref() == Some(name) {
         // Stopping oneself cannot fail.
         let _ = raise(Signal::SIGSTOP);

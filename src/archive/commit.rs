@@ -5,6 +5,7 @@ use moat_protocol::ArchiveTask;
 
 use super::{ArchiveError, Files};
 use crate::engine::events;
+use crate::halt;
 use crate::image_config::{self, Change, Step};
 use crate::store::{ImageId, LoadError, Reference, StoreError};
 
@@ -51,6 +52,7 @@ pub fn commit(files: &mut Files<'_>, options: CommitOptions) -> Result<ImageId, 
     };
     // The guest has the last word on whether this was all.
     transfer.finish()?;
+    halt::point("commit.staged");
     let document = image_config::with_layer(image.document.clone(), config, &layer.digest(), &step);
     let id = engine.store().add_image(Some(&image), layer, &document, options.name.as_slice())?.id;
     let attributes = [

@@ -3,6 +3,7 @@
 use std::io::{self, Read, Write};
 use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
+use std::time::Duration;
 
 use moat_protocol::frame::FrameError;
 use moat_protocol::tar::TarError;
@@ -12,11 +13,16 @@ use super::ArchiveError;
 use crate::engine::Engine;
 use crate::engine::container::Container;
 use crate::engine::state::Verb;
+use crate::halt;
 use crate::monitor::Connection;
 use crate::monitor::wire::{ClientMessage, MonitorMessage};
 
 /// How often a container may slip away between finding its monitor and asking it.
 const ATTEMPTS: usize = 5;
+
+/// How long a guest may take from the end of a stream to its last word. It writes what it has been sent to its disk
+/// meanwhile.
+const LAST_WORD_LIMIT: Duration = Duration::from_secs(120);
 
 /// The files of one container.
 pub struct Files<'a> {
@@ -79,6 +85,7 @@ impl<'a> Files<'a> {
             (connection, MonitorMessage::Stream, Some(stream)) => {
                 // Whoever made it may have wanted it otherwise.
                 stream.set_nonblocking(false).map_err(ArchiveError::Stream)?;
+                halt::point("transfer.begun");
                 Ok(Transfer { stream, connection, container: self.name(), path })
             }
             (_, other, _) => Err(self.failure(other, &path)),
@@ -135,12 +142,21 @@ impl Transfer {
     ///
     /// # Errors
     /// When the guest says that it failed, or does not say anything.
-    pub fn finish(mut self) -> Result<Option<PathStat>, ArchiveError> {
+    pub fn finish(self) -> Result<Option<PathStat>, ArchiveError> {
+        self.finish_within(LAST_WORD_LIMIT)
+    }
+
+    fn finish_within(mut self, limit: Duration) -> Result<Option<PathStat>, ArchiveError> {
+        halt::point("transfer.streamed");
         // A guest that has closed its end already says why, if it matters.
         let _ = self.stream.shutdown(Shutdown::Write);
-        match self.connection.receive() {
+        match self.connection.receive_within(limit) {
             Ok((MonitorMessage::ArchiveDone { stat }, _)) => Ok(stat),
             Ok((other, _)) => Err(failure(other, &self.container, &self.path)),
+            Err(FrameError::Io(e)) if e.kind() == io::ErrorKind::TimedOut => Err(ArchiveError::Guest {
+                container: self.container,
+                message: format!("the guest did not say within {} s whether this was all", limit.as_secs()),
+            }),
             Err(cause) => Err(ArchiveError::Monitor { container: self.container, cause }),
         }
     }
@@ -223,6 +239,14 @@ mod tests {
             let error = transfer(b"", said.as_ref()).finish().unwrap_err().to_string();
             assert!(error.contains(words), "{error}");
         }
+    }
+
+    #[test]
+    fn a_guest_that_never_says_whether_it_was_all_is_left() {
+        let (client, _monitor) = UnixStream::pair().unwrap();
+        let silent = Transfer { connection: Connection::new(client), ..transfer(b"", None) };
+        let error = silent.finish_within(Duration::from_millis(20)).unwrap_err().to_string();
+        assert!(error.contains("web") && error.contains("whether this was all"), "{error}");
     }
 
     #[test]

@@ -73,7 +73,8 @@ impl Status {
             (Stop, Created | Exited) => Ok(Nothing),
             (Restart, Created | Exited) => Ok(Go),
             (Kill | Exec | Attach | Top | Pause, Running) => Ok(Go),
-            (Kill, Restarting) => Ok(Go),
+            // As with Docker, what is killed while it is paused goes on to hear it.
+            (Kill, Paused | Restarting) => Ok(Go),
             (Unpause, Paused) => Ok(Go),
             (Remove, Created | Exited) => Ok(Go),
             // Copying works on whatever is not moving: a container without a process is looked at through a VM
@@ -186,8 +187,8 @@ impl fmt::Display for Illegal {
                 "is paused. You cannot attach to a paused container, unpause it first"
             }
             (Verb::Exec, Status::Paused) => "is paused, unpause the container before exec",
-            (Verb::Stop | Verb::Restart | Verb::Kill, Status::Paused) => {
-                "is paused. Unpause the container before stopping or killing"
+            (Verb::Stop | Verb::Restart, Status::Paused) => {
+                "is paused. Unpause the container before stopping it, or kill it"
             }
             (Verb::Copy | Verb::Commit | Verb::Export | Verb::Diff, Status::Paused) => {
                 "is paused, and its files are read by the guest: unpause the container first"
@@ -273,7 +274,7 @@ mod tests {
                 Verb::Start => &[Created, Exited],
                 Verb::Stop => &[Running, Restarting],
                 Verb::Restart => &[Created, Running, Restarting, Exited],
-                Verb::Kill => &[Running, Restarting],
+                Verb::Kill => &[Running, Paused, Restarting],
                 Verb::Pause | Verb::Exec | Verb::Attach | Verb::Top => &[Running],
                 Verb::Unpause => &[Paused],
                 Verb::Copy | Verb::Commit | Verb::Export | Verb::Diff => &[Created, Running, Exited],

@@ -3,6 +3,7 @@
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
+use std::time::Duration;
 
 use moat_protocol::frame::{self, FrameError, HEADER_SIZE};
 
@@ -48,6 +49,20 @@ impl Connection {
         let mut payload = vec![0; frame::payload_length(header)?];
         self.0.read_exact(&mut payload)?;
         Ok((frame::decode(&payload)?, descriptors))
+    }
+
+    /// Waits for a message no longer than `limit`.
+    ///
+    /// # Errors
+    /// As [`Connection::receive`]; `TimedOut` when the time is over, and then nothing more can be received.
+    pub fn receive_within(&mut self, limit: Duration) -> Result<(MonitorMessage, Vec<OwnedFd>), FrameError> {
+        self.0.set_read_timeout(Some(limit))?;
+        self.receive().map_err(|error| match error {
+            FrameError::Io(e) if e.kind() == io::ErrorKind::WouldBlock => {
+                FrameError::Io(io::ErrorKind::TimedOut.into())
+            }
+            other => other,
+        })
     }
 
     /// Sends a request and waits for its one answer.

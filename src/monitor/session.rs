@@ -250,6 +250,10 @@ impl Session {
             self.monitor.request_stop();
         }
         let Ok(run) = self.monitor.up().await else { return Ok(MonitorMessage::Done) };
+        let paused = self.monitor.container.borrow().state.status == Status::Paused;
+        if paused {
+            self.freeze(false).await?;
+        }
         self.monitor.emit("kill", &[("signal", signal.to_string())]);
         run.agent.signal(MAIN, signal).await.map_err(|e| e.message)?;
         if signal == signal::KILL {

@@ -28,8 +28,9 @@ use crate::store::ImageDisk;
 /// The guest's context id. Each VM has a vsock of its own, so all of them can be the same.
 const GUEST_CID: u32 = 3;
 
-/// Words for the guest's kernel: without these it makes a network interface that nobody asked for.
-const COMMAND_LINE: &str = "dummy.numdummies=0";
+/// Words for the guest's kernel: no network interface that nobody asked for; free memory is reported in pieces of 64 KiB
+/// and more, where the default of 2 MiB leaves most of an idle guest's memory with it.
+const COMMAND_LINE: &str = "dummy.numdummies=0 page_reporting.page_reporting_order=4";
 
 /// How long the VMM may take to answer.
 const CONTROL_LIMIT: Duration = Duration::from_secs(10);

@@ -1,8 +1,10 @@
-//! `kill -9` of the command, the monitor, the VM and of all three, at every named place of a container's life.
+//! `kill -9` of the command, the monitor, the VM and of all three, at every named place of a container's life and of what
+//! is done with its files.
 
+use std::path::Path;
 use std::process::{Child, Stdio};
 
-use moat::halt::POINTS;
+use moat::halt::{FILE_POINTS, POINTS};
 
 use crate::support::{Moat, eventually, kill_9, names_in, processes_of, vm_processes};
 
@@ -87,7 +89,7 @@ fn check(moat: &Moat, context: &str) {
         }
     }
     let ids = moat.containers();
-    let cgroups = || names_in(std::path::Path::new("/sys/fs/cgroup/moat"));
+    let cgroups = || names_in(Path::new("/sys/fs/cgroup/moat"));
     if !ids.is_empty() {
         moat.run(["rm", "-f"].into_iter().chain(ids.iter().map(String::as_str))).ok();
     }
@@ -134,12 +136,59 @@ fn at_every_point_of_a_life() {
     moat.run(["run", "--rm", "localhost/busybox", "true"]).ok();
 }
 
+/// What is done with files, those of the host in `place`, and the places in the code that it comes by.
+fn file_work(place: &Path) -> Vec<(&'static str, Vec<String>)> {
+    let file = place.join("file");
+    std::fs::write(&file, vec![7; 1 << 20]).expect("written");
+    let (out, file) = (place.join("out").display().to_string(), file.display().to_string());
+    let words = |words: &[&str]| words.iter().map(|&word| word.to_owned()).collect::<Vec<_>>();
+    let copies = [words(&["cp", "box:/bin", &out]), words(&["cp", &file, "box:/tmp"])];
+    let commit = words(&["commit", "box", "localhost/snap"]);
+    let of_copies =
+        copies.iter().flat_map(|copy| FILE_POINTS[..2].iter().map(|&point| (point, copy.clone())));
+    of_copies.chain(FILE_POINTS.map(|point| (point, commit.clone()))).collect()
+}
+
+/// Kills the victim at `point` of something that is done with the files of a container, which runs or does not.
+fn crash_files(moat: &Moat, point: &str, victim: Victim, args: &[String], runs: bool) {
+    let container: &[&str] = if runs { &["run", "-d"] } else { &["create"] };
+    moat.run(container.iter().chain(&["--name", "box", "localhost/busybox", "sleep", "100000"])).ok();
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    crash_command(moat, point, victim, &args);
+    // An image is there whole or not at all.
+    let images = moat.run(["images", "--format", "{{.Repository}}"]).ok();
+    if images.contains("localhost/snap") {
+        moat.run(["run", "--rm", "localhost/snap", "true"]).ok();
+        moat.run(["rmi", "localhost/snap"]).ok();
+    }
+}
+
+#[test]
+fn at_every_point_of_work_on_files() {
+    let moat = Moat::with(&["busybox"]);
+    let place = tempfile::tempdir().expect("a directory");
+    for (round, (point, args)) in file_work(place.path()).into_iter().enumerate() {
+        crash_files(&moat, point, VICTIMS[round % 4], &args, round % 3 == 0);
+    }
+    moat.run(["create", "--name", "box", "localhost/busybox", "true"]).ok();
+    moat.run(["commit", "box", "localhost/snap"]).ok();
+    assert_eq!(names_in(&moat.root().join("staging")), Vec::<String>::new(), "what was interrupted is swept");
+    moat.run(["rm", "box"]).ok();
+    moat.run(["run", "--rm", "localhost/snap", "true"]).ok();
+    moat.assert_clean();
+}
+
 #[test]
 #[ignore = "a long story: a hundred crashes"]
 fn a_hundred_times() {
     let moat = Moat::with(&["busybox"]);
+    let place = tempfile::tempdir().expect("a directory");
     let mut rounds = 0;
     for victim in VICTIMS {
+        for (point, args) in file_work(place.path()) {
+            crash_files(&moat, point, victim, &args, rounds % 2 == 0);
+            rounds += 1;
+        }
         for point in POINTS {
             crash(&moat, point, victim);
             rounds += 1;

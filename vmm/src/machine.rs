@@ -167,11 +167,17 @@ impl Machine {
         Ok(event)
     }
 
-    /// Wires the registers of the virtio device `index` that need no exit. Returns an event for each of its `queues`.
+    /// Wires the registers of the virtio device `index` that need no exit. Returns an event for each of its `queues`, of
+    /// which KVM signals all but the last `immediate`.
     ///
     /// # Errors
     /// When KVM refuses.
-    pub fn wire_virtio(&self, index: usize, queues: usize) -> Result<Vec<EventFd>, MachineError> {
+    pub fn wire_virtio(
+        &self,
+        index: usize,
+        queues: usize,
+        immediate: usize,
+    ) -> Result<Vec<EventFd>, MachineError> {
         let base = layout::virtio_address(index);
         let at = |register: u32| IoEventAddress::Mmio(base + u64::from(register));
         for (register, length) in DEFERRABLE {
@@ -182,15 +188,11 @@ impl Machine {
         self.vm
             .register_ioevent(&new_event()?, &at(INTERRUPT_ACK), USED_RING)
             .map_err(call("wire an acknowledgement"))?;
-        (0..queues as u32)
-            .map(|queue| {
-                let event = new_event()?;
-                self.vm
-                    .register_ioevent(&event, &at(QUEUE_NOTIFY), queue)
-                    .map_err(call("wire a notification"))?;
-                Ok(event)
-            })
-            .collect()
+        let events = (0..queues).map(|_| new_event()).collect::<Result<Vec<_>, _>>()?;
+        for (queue, event) in (0_u32..).zip(&events).take(queues.saturating_sub(immediate)) {
+            self.vm.register_ioevent(event, &at(QUEUE_NOTIFY), queue).map_err(call("wire a notification"))?;
+        }
+        Ok(events)
     }
 
     /// The virtual CPUs; the first starts at `entry`.

@@ -195,7 +195,8 @@ fn connect(machine: &Machine, devices: Vec<Box<dyn VirtioDevice>>) -> Result<Vec
         .into_iter()
         .enumerate()
         .map(|(index, device)| {
-            let kicks = machine.wire_virtio(index, device.queue_sizes().len()).map_err(at("device"))?;
+            let (queues, immediate) = (device.queue_sizes().len(), device.immediate_queues());
+            let kicks = machine.wire_virtio(index, queues, immediate).map_err(at("device"))?;
             let line = machine.interrupt(layout::virtio_irq(index)).map_err(at("device"))?;
             let page = machine
                 .registers()

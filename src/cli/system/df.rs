@@ -81,7 +81,8 @@ fn summary(engine: &Engine, images: &[Image], containers: &[Container], usage: &
     let (live, dead) = (written(true), written(false));
     let running = containers.iter().filter(|container| container.state.status.is_live()).count();
     let line = |kind: &str, count: usize, active: usize, size: u64, reclaimable: u64| {
-        let share = (reclaimable * 100).checked_div(size).map_or_else(String::new, |share| format!(" ({share}%)"));
+        let share =
+            (reclaimable * 100).checked_div(size).map_or_else(String::new, |share| format!(" ({share}%)"));
         json!({
             "Type": kind,
             "TotalCount": count.to_string(),

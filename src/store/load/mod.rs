@@ -33,6 +33,7 @@ use super::image::Image;
 use super::layout::{Entry, Origin, descriptor};
 use super::reference::Reference;
 use super::staging::{self, Staging};
+use crate::halt;
 
 /// What a load is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -158,6 +159,7 @@ impl ImageStore {
             }
         }
         self.layout.sync_blobs()?;
+        halt::point("store.adopted");
         let loaded = additions.iter().map(|Addition { plan, manifest, origin, .. }| {
             let (manifest, size) = (manifest.digest, manifest.size);
             let new = Entry { manifest, size, reference: None, origin: *origin };

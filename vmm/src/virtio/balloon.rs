@@ -3,6 +3,9 @@
 //!
 //! A guest decides about its own memory, so nothing here trusts what it says about it: it may name any page in any
 //! order, more than once, inflated or not. What is taken reads as zeros and comes back at the next touch.
+//!
+//! Free pages that are being reported are nobody's until the device has answered, and a guest that runs short of memory
+//! meanwhile kills a process for want of them. So the virtual CPU that reports serves that queue itself.
 
 use std::io;
 use std::sync::Arc;
@@ -11,9 +14,11 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use virtio_bindings::virtio_ids::VIRTIO_ID_BALLOON;
 use vm_memory::{Address, GuestAddress, GuestMemoryMmap};
 
-use super::device::{ActivateError, Activation, Fault, VirtioDevice};
+use super::device::{ActivateError, Activation, ActiveQueue, Fault, VirtioDevice};
+use super::interrupt::Interrupt;
 use super::queue::{Buffers, Chain};
 use super::server::{Requests, Server};
+use crate::log;
 use crate::memory::{self, PAGE_SIZE};
 use crate::thread::ThreadKind;
 use crate::worker::Worker;
@@ -70,7 +75,17 @@ impl Sizes {
 /// The device.
 pub struct Balloon {
     sizes: Arc<Sizes>,
+    /// Inflates and deflates.
     worker: Worker<Server<Returner>>,
+    /// Present while the device runs.
+    reports: Option<Reports>,
+}
+
+/// The queue of free page reports, and what it takes to serve it.
+struct Reports {
+    memory: GuestMemoryMmap,
+    queue: ActiveQueue,
+    interrupt: Arc<Interrupt>,
 }
 
 impl Balloon {
@@ -79,7 +94,7 @@ impl Balloon {
     /// # Errors
     /// When there is no thread for it.
     pub fn new(sizes: Arc<Sizes>) -> io::Result<Self> {
-        Ok(Self { sizes, worker: Worker::spawn(ThreadKind::Balloon, "balloon")? })
+        Ok(Self { sizes, worker: Worker::spawn(ThreadKind::Balloon, "balloon")?, reports: None })
     }
 }
 
@@ -115,12 +130,32 @@ impl VirtioDevice for Balloon {
         }
     }
 
-    fn activate(&mut self, activation: Activation) -> Result<(), ActivateError> {
+    fn immediate_queues(&self) -> usize {
+        1
+    }
+
+    fn kicked(&mut self, queue: usize) {
+        let (REPORTING, Some(reports)) = (queue, &mut self.reports) else { return };
+        let Reports { memory, queue, interrupt } = reports;
+        if let Err(fault) = queue.serve(memory, interrupt, |chain| report(memory, chain).map(|()| 0)) {
+            log::guest(format_args!("balloon: {fault}; the device needs a reset"));
+            interrupt.signal_needs_reset();
+            self.reports = None;
+        }
+    }
+
+    fn activate(&mut self, mut activation: Activation) -> Result<(), ActivateError> {
+        self.reports = activation.queues.pop().map(|queue| Reports {
+            memory: activation.memory.clone(),
+            queue,
+            interrupt: Arc::clone(&activation.interrupt),
+        });
         self.worker.serve(Returner, activation)
     }
 
     fn reset(&mut self) {
         self.worker.stop();
+        self.reports = None;
         // Whoever drives the device next has no pages in it.
         self.sizes.report(0);
     }
@@ -130,11 +165,9 @@ struct Returner;
 
 impl Requests for Returner {
     fn serve(&mut self, queue: usize, memory: &GuestMemoryMmap, chain: Chain<'_>) -> Result<u32, Fault> {
-        match queue {
-            INFLATE => inflate(memory, chain)?,
-            REPORTING => report(memory, chain)?,
-            // Deflating needs nothing: the host gives pages at the next touch.
-            _ => {}
+        // Deflating needs nothing: the host gives pages at the next touch.
+        if queue == INFLATE {
+            inflate(memory, chain)?;
         }
         Ok(0)
     }

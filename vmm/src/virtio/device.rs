@@ -26,6 +26,16 @@ pub trait VirtioDevice: Send {
     /// Writes to the device's configuration space. Most devices have nothing that can be written.
     fn write_config(&mut self, _offset: u64, _data: &[u8]) {}
 
+    /// How many of the queues, the last ones, are served by the virtual CPU that kicks them, with
+    /// [`VirtioDevice::kicked`]: the guest goes on when that is done, however long the device's own thread has to wait for
+    /// the host's processor.
+    fn immediate_queues(&self) -> usize {
+        0
+    }
+
+    /// The driver has kicked such a queue.
+    fn kicked(&mut self, _queue: usize) {}
+
     /// Starts the device: its queues are live from here on.
     ///
     /// # Errors

@@ -137,8 +137,8 @@ impl Transport {
             }
             INTERRUPT_ACK => self.interrupt.acknowledge(value),
             STATUS => self.write_status(value),
-            // Where KVM's ioeventfd did not match: a queue that is not there.
-            QUEUE_NOTIFY => {}
+            // Where KVM's ioeventfd did not match: a queue that is served here, or one that is not there.
+            QUEUE_NOTIFY => self.device.kicked(value as usize),
             DRIVER_FEATURES => self.write_features(value),
             QUEUE_SIZE..=QUEUE_DEVICE_HIGH => self.write_queue(register, value),
             _ => {}

@@ -198,8 +198,13 @@ impl Driver {
     }
 
     /// Tells the device about new buffers.
-    pub fn kick(&self, queue: usize) {
-        self.rings[queue].kick.write(1).unwrap();
+    pub fn kick(&mut self, queue: usize) {
+        let device = self.device.as_mut().unwrap();
+        if queue + device.immediate_queues() < self.rings.len() {
+            self.rings[queue].kick.write(1).unwrap();
+        } else {
+            device.kicked(queue);
+        }
     }
 
     /// The next chain that the device gave back: its head, and how many bytes were written.

@@ -254,7 +254,7 @@ fn loops_and_wrong_indexes_stop_the_device() {
     driver.make_available(0, 0);
     driver.kick(0);
     driver.wait_needs_reset();
-    let driver = driver.restart();
+    let mut driver = driver.restart();
     driver.set_available_index(0, 129);
     driver.kick(0);
     driver.wait_needs_reset();
