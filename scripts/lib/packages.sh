@@ -19,7 +19,7 @@ PACKAGES_TEST=(erofs-utils e2fsprogs util-linux attr libcap2-bin umoci skopeo bu
     apache2-utils openssl podman)
 # What the benchmarks compare with.
 # shellcheck disable=SC2034
-PACKAGES_BENCH=(qemu-system-x86 crun podman erofs-utils umoci python3)
+PACKAGES_BENCH=(qemu-system-x86 crun podman erofs-utils umoci skopeo docker-registry python3)
 
 package_installed() {
     [[ $(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null) == installed ]]

@@ -6,13 +6,10 @@ use std::sync::Mutex;
 use std::thread;
 use std::time::Duration;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 use ureq::http::{Method, Request, Response, StatusCode, Uri, header};
 use ureq::{Agent, Body, SendBody};
 
-use super::challenge::{self, Challenge};
 use super::config::{Config, is_loopback};
 use super::credentials::Login;
 use super::error::RegistryError;
@@ -24,8 +21,6 @@ const MAX_REDIRECTS: usize = 5;
 const MAX_RETRIES: u32 = 4;
 /// The longest that a registry may make us wait before we ask again.
 const MAX_WAIT: Duration = Duration::from_secs(60);
-/// The largest answer of whoever gives tokens, in bytes.
-const MAX_TOKEN: u64 = 1 << 20;
 /// How much of an error's text is read, in bytes.
 const MAX_ERROR: u64 = 16 << 10;
 /// Where the registry behind the name docker.io is.
@@ -51,14 +46,14 @@ impl Permission {
 /// A connection to one registry.
 #[derive(Debug)]
 pub struct Client {
-    registry: String,
+    pub(super) registry: String,
     /// Scheme, host and port.
-    base: String,
-    agent: Agent,
-    login: Option<Login>,
+    pub(super) base: String,
+    pub(super) agent: Agent,
+    pub(super) login: Option<Login>,
     /// `Authorization` for each scope; that for no scope is good for all.
     known: Mutex<HashMap<String, String>>,
-    timeout: Duration,
+    pub(super) timeout: Duration,
 }
 
 /// One request.
@@ -225,7 +220,7 @@ impl Client {
         RegistryError::Answer { registry, what, reason: reason.into() }
     }
 
-    fn broken(&self, error: &ureq::Error) -> RegistryError {
+    pub(super) fn broken(&self, error: &ureq::Error) -> RegistryError {
         let reason = match error {
             ureq::Error::Timeout(_) => format!("it said nothing for {} seconds", self.timeout.as_secs()),
             ureq::Error::Io(e) if e.kind() == io::ErrorKind::TimedOut => {
@@ -241,7 +236,7 @@ impl Client {
         known.get(scope).or_else(|| known.get("")).cloned()
     }
 
-    fn remember(&self, scope: &str, authorization: String) {
+    pub(super) fn remember(&self, scope: &str, authorization: String) {
         let mut known = self.known.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         known.insert(scope.to_owned(), authorization);
     }
@@ -313,96 +308,6 @@ impl Client {
         }
     }
 
-    /// Gets what the registry asks for in its answer to `ask`.
-    fn authenticate(&self, ask: &Ask<'_>, response: Response<Body>) -> Result<(), RegistryError> {
-        let offers = response.headers().get_all(header::WWW_AUTHENTICATE);
-        let offers = offers.iter().filter_map(|value| value.to_str().ok());
-        match challenge::choose(offers) {
-            Some(Challenge::Basic) => match &self.login {
-                Some(Login::Password { user, secret }) => {
-                    self.remember("", basic(user, secret));
-                    Ok(())
-                }
-                _ => Err(self.refused(ask, response)),
-            },
-            Some(Challenge::Bearer { realm, service, scope }) => {
-                let wanted = if ask.scope.is_empty() { scope.as_deref().unwrap_or("") } else { ask.scope };
-                let token = self.token(ask, &realm, service.as_deref(), wanted)?;
-                self.remember(ask.scope, format!("Bearer {token}"));
-                Ok(())
-            }
-            None => Err(self.refused(ask, response)),
-        }
-    }
-
-    /// Asks `realm` for a token.
-    fn token(
-        &self,
-        ask: &Ask<'_>,
-        realm: &str,
-        service: Option<&str>,
-        scope: &str,
-    ) -> Result<String, RegistryError> {
-        const WHAT: &str = "a token";
-        if !realm.starts_with("https://") && !self.base.starts_with("http://") {
-            return Err(self.nonsense(WHAT, format!("{:?} is no place to get one securely", shorten(realm))));
-        }
-        let service = service.map(|service| ("service", service));
-        let scopes = scope.split(' ').filter(|scope| !scope.is_empty()).map(|scope| ("scope", scope));
-        let request = Request::builder();
-        let response = match &self.login {
-            Some(Login::IdentityToken(token)) => {
-                let fields =
-                    [("grant_type", "refresh_token"), ("client_id", "moat"), ("refresh_token", token)];
-                let form = encode(
-                    fields.into_iter().chain(service).chain((!scope.is_empty()).then_some(("scope", scope))),
-                );
-                let kind = "application/x-www-form-urlencoded";
-                let request = request.method(Method::POST).uri(realm).header(header::CONTENT_TYPE, kind);
-                self.run_small(request.body(form))
-            }
-            login => {
-                let separator = if realm.contains('?') { '&' } else { '?' };
-                let url = format!("{realm}{separator}{}", encode(service.into_iter().chain(scopes)));
-                let mut request = request.method(Method::GET).uri(url);
-                if let Some(Login::Password { user, secret }) = login {
-                    request = request.header(header::AUTHORIZATION, basic(user, secret));
-                }
-                self.run_small(request.body(()))
-            }
-        };
-        let mut response = response.map_err(|e| self.broken(&e))?;
-        let status = response.status().as_u16();
-        if !response.status().is_success() {
-            let reason = format!("{status} when asked for a token{}", told(&mut response));
-            let (registry, repository) = (self.registry.clone(), repository_of(ask.scope));
-            return Err(match status {
-                401 | 403 => RegistryError::Denied { registry, repository, reason },
-                _ => RegistryError::Status {
-                    registry,
-                    what: WHAT.to_owned(),
-                    status,
-                    reason: told(&mut response),
-                },
-            });
-        }
-        let text = limited(&mut response, MAX_TOKEN).map_err(|e| self.nonsense(WHAT, e))?;
-        let answer: Value =
-            serde_json::from_slice(&text).map_err(|e| self.nonsense(WHAT, shorten(&e.to_string())))?;
-        let token = ["token", "access_token"].iter().find_map(|field| answer.get(field)?.as_str());
-        let token = token.filter(|token| !token.is_empty() && token.bytes().all(|b| b.is_ascii_graphic()));
-        token.map(str::to_owned).ok_or_else(|| self.nonsense(WHAT, "there is none in it"))
-    }
-
-    fn run_small<S: ureq::AsSendBody>(
-        &self,
-        request: Result<Request<S>, ureq::http::Error>,
-    ) -> Result<Response<Body>, ureq::Error> {
-        let request = request.map_err(ureq::Error::Http)?;
-        let request = self.agent.configure_request(request).timeout_global(Some(2 * self.timeout)).build();
-        self.agent.run(request)
-    }
-
     /// The bytes of a small answer.
     pub(super) fn document(
         &self,
@@ -440,16 +345,12 @@ fn origin(url: &str) -> &str {
 }
 
 /// The repository of a scope, for messages.
-fn repository_of(scope: &str) -> String {
+pub(super) fn repository_of(scope: &str) -> String {
     scope.split(':').nth(1).unwrap_or("it").to_owned()
 }
 
-fn basic(user: &str, secret: &str) -> String {
-    format!("Basic {}", STANDARD.encode(format!("{user}:{secret}")))
-}
-
 /// What the registry says about an error, after a colon; nothing when it says nothing that can be understood.
-fn told(response: &mut Response<Body>) -> String {
+pub(super) fn told(response: &mut Response<Body>) -> String {
     let text = limited(response, MAX_ERROR).unwrap_or_default();
     let Ok(answer) = serde_json::from_slice::<Value>(&text) else { return String::new() };
     let first = answer.pointer("/errors/0").unwrap_or(&answer);
@@ -463,7 +364,7 @@ fn told(response: &mut Response<Body>) -> String {
     if said.is_empty() { String::new() } else { format!(": {}", said.join(": ")) }
 }
 
-fn limited(response: &mut Response<Body>, most: u64) -> Result<Vec<u8>, String> {
+pub(super) fn limited(response: &mut Response<Body>, most: u64) -> Result<Vec<u8>, String> {
     let mut text = Vec::new();
     response
         .body_mut()
@@ -487,11 +388,6 @@ pub(super) fn pause(tries: u32) -> Duration {
     Duration::from_millis(250) * 2_u32.pow(tries.min(6))
 }
 
-/// Fields of a query or a form.
-fn encode<'a>(fields: impl Iterator<Item = (&'a str, &'a str)>) -> String {
-    fields.map(|(key, value)| format!("{key}={}", escape(value))).collect::<Vec<_>>().join("&")
-}
-
 /// A value in a URL.
 pub(super) fn escape(value: &str) -> String {
     let mut escaped = String::new();
@@ -512,9 +408,5 @@ mod tests {
     fn urls_come_apart() {
         assert_eq!(origin("https://a.b:5000/v2/?x"), "https://a.b:5000");
         assert_eq!(origin("http://a?x"), "http://a");
-        assert_eq!(
-            encode([("scope", "repository:a/b:pull,push"), ("x", "é")].into_iter()),
-            "scope=repository%3Aa%2Fb%3Apull%2Cpush&x=%C3%A9"
-        );
     }
 }

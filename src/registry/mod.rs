@@ -3,7 +3,8 @@
 //! ```text
 //! config        mirrors, proxies, certificates, plain http: a file of the host's administrator
 //! credentials   who we are there: Docker's config.json and its credential helpers
-//! client        requests to one registry: authentication, redirects, retries, limits
+//! client        requests to one registry: redirects, retries, limits
+//! auth          passwords and tokens, as the registry asks for them
 //! challenge     what a registry asks for in WWW-Authenticate
 //! blob          a layer's bytes, across broken connections
 //! manifest      what a name means: indexes, platforms, layers
@@ -17,6 +18,7 @@
 //! The client is blocking, with a thread for each of the few layers that come in at once: what becomes of a layer is a
 //! pipeline of readers, which would be a thread anyway.
 
+mod auth;
 mod blob;
 mod challenge;
 mod client;
