@@ -7,7 +7,7 @@ use ureq::Body;
 use ureq::http::{Method, Request, Response, header};
 
 use super::challenge::{self, Challenge};
-use super::client::{Ask, Client, escape, limited, repository_of, told};
+use super::client::{Ask, Client, denied, escape, limited, told};
 use super::credentials::Login;
 use super::error::RegistryError;
 use crate::store::shorten;
@@ -78,9 +78,9 @@ impl Client {
         let status = response.status().as_u16();
         if !response.status().is_success() {
             let reason = format!("{status} when asked for a token{}", told(&mut response));
-            let (registry, repository) = (self.registry.clone(), repository_of(ask.scope));
+            let (registry, (action, repository)) = (self.registry.clone(), denied(ask.scope));
             return Err(match status {
-                401 | 403 => RegistryError::Denied { registry, repository, reason },
+                401 | 403 => RegistryError::Denied { registry, action, repository, reason },
                 _ => RegistryError::Status {
                     registry,
                     what: WHAT.to_owned(),

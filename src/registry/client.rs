@@ -208,7 +208,8 @@ impl Client {
         match status {
             401 | 403 => {
                 let reason = format!("{status} {reason}").trim().to_owned();
-                RegistryError::Denied { registry, repository: repository_of(ask.scope), reason }
+                let (action, repository) = denied(ask.scope);
+                RegistryError::Denied { registry, action, repository, reason }
             }
             _ => RegistryError::Status { registry, what: ask.what.to_owned(), status, reason },
         }
@@ -344,9 +345,10 @@ fn origin(url: &str) -> &str {
     &url[..end]
 }
 
-/// The repository of a scope, for messages.
-pub(super) fn repository_of(scope: &str) -> String {
-    scope.split(':').nth(1).unwrap_or("it").to_owned()
+/// What was to be done to which repository, going by a scope, for messages.
+pub(super) fn denied(scope: &str) -> (&'static str, String) {
+    let action = if scope.contains(":pull,push") { "push" } else { "pull" };
+    (action, scope.split(':').nth(1).unwrap_or("it").to_owned())
 }
 
 /// What the registry says about an error, after a colon; nothing when it says nothing that can be understood.

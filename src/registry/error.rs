@@ -20,13 +20,15 @@ pub enum RegistryError {
     },
     /// The registry wants to know who we are, or does not let us.
     #[error(
-        "pull access denied for {repository}, repository does not exist or may require 'moat login': {registry} says \
+        "{action} access denied for {repository}, repository does not exist or may require 'moat login': {registry} says \
          {reason}"
     )]
     Denied {
         /// Which registry.
         registry: String,
-        /// What was asked for.
+        /// What was to be done.
+        action: &'static str,
+        /// To what.
         repository: String,
         /// What it says.
         reason: String,

@@ -124,7 +124,13 @@ impl ImageStore {
         }
         let mut kept: HashSet<Digest> = HashSet::new();
         for image in &images {
-            kept.extend(self.blobs_of(image)?);
+            match self.blobs_of(image) {
+                Ok(blobs) => kept.extend(blobs),
+                Err(e) => {
+                    tracing::warn!(image = %image.id, "no blobs are removed while an image is damaged: {e}");
+                    return Ok(Vec::new());
+                }
+            }
         }
         let deleted = self.layout.retain_blobs(|digest| kept.contains(digest))?;
         self.retain_indexes(&images)?;

@@ -30,7 +30,7 @@ fn a_guarded_registry_wants_a_certificate_and_a_password() {
     client.run(["tag", "localhost/busybox", &name]).ok();
     login(&client, &server.address, "se:cret").code(1).says(&["certificate", "\"ca\""]);
     client.configure(&json!({"registries": {&server.address: {"ca": server.authority()}}}));
-    client.run(["push", &name]).code(1).says(&["moat login"]);
+    client.run(["push", &name]).code(1).says(&["push access denied for busybox", "moat login"]);
     login(&client, &server.address, "wrong").code(1).says(&["login attempt", "failed", "401"]);
     assert!(!client.docker_config().exists());
     assert_eq!(login(&client, &server.address, "se:cret").ok(), "Login Succeeded\n");

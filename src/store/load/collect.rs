@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use super::super::digest::{Digest, Hasher};
 use super::super::error::{LoadError, StoreError, shorten};
 use super::super::limits::{Budget, MAX_DOCUMENT, MAX_LINKS, MAX_MEMBERS};
+use super::super::room;
 use super::super::staging::Staging;
 use super::stream::{CHUNK, Compression, Source, read_head};
 use super::walk::{Kind, Walker};
@@ -47,6 +48,9 @@ enum Node {
     /// Nothing that has content, and what is to be said about that.
     Other(&'static str),
 }
+
+/// After how many bytes it is looked whether there is room for more.
+const ROOM_STEP: u64 = 64 << 20;
 
 /// What is wrong with a link to a file of the host.
 const OUTSIDE: &str = "is a link that leads out of the archive";
@@ -232,7 +236,12 @@ impl<'a> Stage<'a> {
     ) -> Result<io::Result<Content>, StoreError> {
         let mut file = self.staging.file()?;
         let mut hasher = Hasher::default();
+        let mut looked = 0;
         loop {
+            if file.length() - looked > ROOM_STEP {
+                looked = file.length();
+                room::check(file.path(), 0)?;
+            }
             // Whole blocks, so that runs of zeros are seen.
             let length = match fill(reader, &mut self.buffer) {
                 Ok(0) => break,
