@@ -26,7 +26,7 @@ fn text(path: &Path) -> &str {
 
 /// A digest of everything in a tree but times, which umoci makes up where the image has none.
 fn tree(directory: &Path) -> String {
-    let tar = "tar -C \"$0\" --sort=name --numeric-owner --xattrs --mtime=@0 -cf - . | sha256sum";
+    let tar = "tar -C \"$0\" --sort=name --numeric-owner --xattrs --mtime=@0 --pax-option=delete=atime,delete=ctime,exthdr.name=x -cf - . | sha256sum";
     run("bash", &["-o", "pipefail", "-c", tar, text(directory)])
 }
 
