@@ -1,6 +1,6 @@
 //! Moat: every container in its own KVM microVM.
 //!
-//! [`store`] keeps images, [`engine`] keeps containers, [`monitor`] runs one of them; the `moat` binary's `cli`
+//! [`store`] keeps images, [`registry`] moves them between it and the world, [`engine`] keeps containers, [`monitor`] runs one of them; the `moat` binary's `cli`
 //! modules turn command lines into calls of these and their answers into text.
 
 pub mod archive;
@@ -11,5 +11,6 @@ pub mod monitor;
 pub mod names;
 pub mod network;
 pub mod record;
+pub mod registry;
 pub mod root;
 pub mod store;

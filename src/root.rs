@@ -5,6 +5,7 @@
 //!   images/                 the image store, an OCI image layout
 //!   images.lock             held while the image store changes
 //!   indexes/KEY.erofs       the index of each list of layers
+//!   partial/DIGEST          a compressed layer that is being pulled
 //!   staging/RANDOM/         an image's files on their way in
 //!   template.ext4           an empty writable disk
 //!   names/NAME              the id of the container of that name

@@ -82,7 +82,7 @@ pub struct ContainerArgs {
     #[arg(long, value_name = "NAME=VALUE", value_parser = parse::log_option)]
     log_opt: Vec<LogOption>,
     /// Name or id of the image
-    image: String,
+    pub image: String,
     /// The command and its arguments, instead of the image's
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     command: Vec<String>,

@@ -6,6 +6,7 @@ use moat::engine::Engine;
 use moat::root::Root;
 
 use super::container_args::{ContainerArgs, check_cidfile, write_cidfile};
+use super::pull::Missing;
 
 /// Create a container that waits to be started
 #[derive(clap::Args)]
@@ -20,6 +21,8 @@ pub struct Args {
     #[arg(long, action = clap::ArgAction::Help)]
     help: Option<bool>,
     #[command(flatten)]
+    image: Missing,
+    #[command(flatten)]
     container: ContainerArgs,
 }
 
@@ -27,6 +30,7 @@ pub struct Args {
 pub fn run(args: Args, root: Root) -> anyhow::Result<ExitCode> {
     let cidfile = args.container.cidfile.clone();
     check_cidfile(cidfile.as_deref())?;
+    args.image.provide(&args.container.image, &root)?;
     let container = Engine::open(root)?.create(args.container.options(true)?)?;
     write_cidfile(cidfile.as_deref(), container.id().as_str())?;
     say!("{}", container.id());

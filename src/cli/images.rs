@@ -6,11 +6,13 @@ use std::process::ExitCode;
 
 use anyhow::{Context, bail};
 use jiff::Timestamp;
+use moat::engine::Engine;
 use moat::root::Root;
 use moat::store::{Image, ImageStore, Reference};
 use serde_json::{Value, json};
 
 use super::human;
+use super::image_tree::tree;
 use super::template::Template;
 
 /// List images
@@ -39,7 +41,10 @@ pub struct Args {
     /// `table TEMPLATE`, a Go template, or `json`
     #[arg(long, value_name = "FORMAT")]
     format: Option<String>,
-    /// Only those with reference=PATTERN, dangling=true|false, or label=KEY[=VALUE]
+    /// What belongs to each image, below it
+    #[arg(long, conflicts_with_all = ["quiet", "format", "digests", "no_trunc"])]
+    tree: bool,
+    /// Only those with reference=PATTERN, dangling=true|false, label=KEY[=VALUE], before=IMAGE, or since=IMAGE
     #[arg(short, long, value_name = "FILTER")]
     filter: Vec<String>,
     /// Only those of this REPOSITORY or REPOSITORY:TAG, with `*` and `?` for any characters but `/`
@@ -55,6 +60,10 @@ enum Filter {
     Reference(String),
     Dangling(bool),
     Label(String, Option<String>),
+    /// Made before this image.
+    Before(String),
+    /// Made after this image.
+    Since(String),
 }
 
 /// Prints a line for each name of each image.
@@ -62,7 +71,21 @@ pub fn run(args: Args, root: &Root) -> anyhow::Result<ExitCode> {
     let mut filters =
         args.filter.iter().map(|text| parse_filter(text)).collect::<anyhow::Result<Vec<_>>>()?;
     filters.extend(args.pattern.clone().map(Filter::Reference));
-    let images = ImageStore::open(root)?.list()?;
+    let store = ImageStore::open(root)?;
+    let mut images = store.list()?;
+    by_age(&store, &filters, &mut images)?;
+    if args.tree {
+        images.retain(|image| names(image).iter().any(|(image, name)| keep(&filters, image, *name)));
+        let containers = Engine::open(root.clone())?.containers()?;
+        let is_used = |image: &&Image| {
+            let id = image.id.to_string();
+            containers.iter().any(|container| container.config.image_id == id)
+        };
+        let used = images.iter().filter(is_used).map(|image| image.id).collect();
+        let text = tree(&images.iter().collect::<Vec<_>>(), &store.usage()?, &used);
+        io::stdout().write_all(text.as_bytes())?;
+        return Ok(ExitCode::SUCCESS);
+    }
     let lines: Vec<(&Image, Option<&Reference>)> =
         images.iter().flat_map(names).filter(|(image, name)| keep(&filters, image, *name)).collect();
     let id = |image: &Image| if args.no_trunc { image.id.to_string() } else { image.id.short() };
@@ -89,6 +112,24 @@ pub fn run(args: Args, root: &Root) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// Keeps what was made before or since some image; that image itself is neither.
+fn by_age(store: &ImageStore, filters: &[Filter], images: &mut Vec<Image>) -> anyhow::Result<()> {
+    for filter in filters {
+        match filter {
+            Filter::Before(name) => {
+                let limit = store.resolve(name)?.created();
+                images.retain(|image| image.created() < limit);
+            }
+            Filter::Since(name) => {
+                let limit = store.resolve(name)?.created();
+                images.retain(|image| image.created() > limit);
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
 fn default_format(quiet: bool, digests: bool) -> &'static str {
     match (quiet, digests) {
         (true, _) => "{{.ID}}",
@@ -112,7 +153,7 @@ fn object(image: &Image, name: Option<&Reference>, id: &str, now: Timestamp) -> 
     json!({
         "Repository": or_none(name.map(Reference::familiar_name)),
         "Tag": or_none(name.and_then(Reference::tag).map(str::to_owned)),
-        "Digest": or_none(name.and_then(Reference::digest).map(|digest| digest.to_string())),
+        "Digest": or_none(name.and_then(|name| image.digest_in(name)).map(|digest| digest.to_string())),
         "ID": id,
         "CreatedSince": created.map_or_else(not_said, |created| human::ago(created, now)),
         "CreatedAt": created.map_or_else(not_said, |created| created.strftime("%F %T +0000 UTC").to_string()),
@@ -140,7 +181,9 @@ fn parse_filter(text: &str) -> anyhow::Result<Filter> {
             Some((key, value)) => Filter::Label(key.to_owned(), Some(value.to_owned())),
             None => Filter::Label(label.to_owned(), None),
         },
-        _ => bail!("invalid filter '{key}': there are reference, dangling and label"),
+        ("before", image) => Filter::Before(image.to_owned()),
+        ("since", image) => Filter::Since(image.to_owned()),
+        _ => bail!("invalid filter '{key}': there are reference, dangling, label, before and since"),
     })
 }
 
@@ -154,7 +197,8 @@ fn keep(filters: &[Filter], image: &Image, name: Option<&Reference>) -> bool {
         || name.is_some_and(|name| patterns.any(|pattern| matches_name(pattern, name)));
     named
         && filters.iter().all(|filter| match filter {
-            Filter::Reference(_) => true,
+            // Seen to before.
+            Filter::Reference(_) | Filter::Before(_) | Filter::Since(_) => true,
             Filter::Dangling(dangling) => image.references.is_empty() == *dangling,
             Filter::Label(key, value) => {
                 let label = image.config.labels_of_config().and_then(|labels| labels.get(key));

@@ -23,12 +23,17 @@ mod export;
 mod filter;
 mod history;
 mod human;
+mod image_prune;
+mod image_tree;
 mod images;
 mod import;
 mod info;
 mod inspect;
 mod kill;
+mod layer_progress;
 mod load;
+mod login;
+mod logout;
 mod logs;
 mod moment;
 mod monitor;
@@ -40,6 +45,8 @@ mod port;
 mod ports;
 mod prune;
 mod ps;
+mod pull;
+mod push;
 mod rename;
 mod restart;
 mod rm;
@@ -50,6 +57,7 @@ mod session;
 mod start;
 mod stats;
 mod stop;
+mod system;
 mod tag;
 mod template;
 mod terminal;
@@ -74,9 +82,9 @@ const CANNOT_RUN: u8 = 125;
 #[derive(Parser)]
 #[command(name = "moat", version, disable_help_subcommand = true, max_term_width = 100)]
 #[command(after_help = "Examples:
-  moat load -i busybox.tar
-  moat run --rm localhost/busybox echo hello
-  moat run -it --rm localhost/busybox sh
+  moat pull busybox
+  moat run --rm busybox echo hello
+  moat run -it --rm busybox sh
   moat doctor
 
 'moat COMMAND --help' tells more about a command.")]
@@ -115,6 +123,10 @@ enum Command {
     Diff(diff::Args),
     Export(export::Args),
     Commit(commit::Args),
+    Pull(pull::Args),
+    Push(push::Args),
+    Login(login::Args),
+    Logout(logout::Args),
     Load(load::Args),
     Save(save::Args),
     Import(import::Args),
@@ -125,6 +137,7 @@ enum Command {
     Image(ImageCommand),
     Container(container::Args),
     Network(network::Args),
+    System(system::Args),
     Info(info::Args),
     Version(version::Args),
     Doctor(doctor::Args),
@@ -145,6 +158,8 @@ struct ImageCommand {
 enum ImageVerb {
     #[command(visible_alias = "list")]
     Ls(images::Args),
+    Pull(pull::Args),
+    Push(push::Args),
     Load(load::Args),
     Save(save::Args),
     Import(import::Args),
@@ -152,6 +167,7 @@ enum ImageVerb {
     History(history::Args),
     Rm(rmi::Args),
     Inspect(inspect::ImageArgs),
+    Prune(image_prune::Args),
 }
 
 /// Parses the command line, does what it says, and answers with the exit code.
@@ -181,6 +197,8 @@ fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Doctor(args) => return doctor::run(&args, &cli.root),
         Command::Version(args) => return version::run(&args),
         Command::Completion(args) => return completion::run(&args),
+        Command::Login(args) => return login::run(&args),
+        Command::Logout(args) => return logout::run(&args),
         _ => {}
     }
     let root = Root::open(&cli.root).map_err(|e| {
@@ -217,6 +235,8 @@ fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Diff(args) => diff::run(&args, root),
         Command::Export(args) => export::run(&args, root),
         Command::Commit(args) => commit::run(args, root),
+        Command::Pull(args) => pull::run(&args, &root),
+        Command::Push(args) => push::run(&args, &root),
         Command::Load(args) => load::run(args, &root),
         Command::Save(args) => save::run(&args, &root),
         Command::Import(args) => import::run(args, &root),
@@ -226,6 +246,8 @@ fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Rmi(args) => rmi::run(args, &root),
         Command::Image(ImageCommand { command }) => match command {
             ImageVerb::Ls(args) => images::run(args, &root),
+            ImageVerb::Pull(args) => pull::run(&args, &root),
+            ImageVerb::Push(args) => push::run(&args, &root),
             ImageVerb::Load(args) => load::run(args, &root),
             ImageVerb::Save(args) => save::run(&args, &root),
             ImageVerb::Import(args) => import::run(args, &root),
@@ -233,13 +255,19 @@ fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
             ImageVerb::History(args) => history::run(&args, &root),
             ImageVerb::Rm(args) => rmi::run(args, &root),
             ImageVerb::Inspect(args) => inspect::run(args.into(), root),
+            ImageVerb::Prune(args) => image_prune::run(&args, root),
         },
         Command::Container(args) => container::run(args, root),
         Command::Network(args) => network::run(args, root),
+        Command::System(args) => system::run(args, root),
         Command::Info(args) => info::run(&args, root),
         Command::Boot(args) => boot::run(&args, root),
         Command::Monitor(args) => monitor::run(&args, root),
-        Command::Doctor(_) | Command::Version(_) | Command::Completion(_) => Ok(ExitCode::SUCCESS),
+        Command::Doctor(_)
+        | Command::Version(_)
+        | Command::Completion(_)
+        | Command::Login(_)
+        | Command::Logout(_) => Ok(ExitCode::SUCCESS),
     }
 }
 

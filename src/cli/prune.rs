@@ -30,22 +30,36 @@ pub struct Args {
 
 const KEYS: [&str; 3] = ["until", "label", "label!"];
 
-const WARNING: &str =
-    "WARNING! This will remove all stopped containers.\nAre you sure you want to continue? [y/N] ";
+const WARNING: &str = "WARNING! This will remove all stopped containers.";
 
 /// Asks, removes, and tells what that gave back.
 pub fn run(args: &Args, root: Root) -> anyhow::Result<ExitCode> {
     let filters = Filters::parse(&args.filter, &KEYS)?;
-    let until = filters.values("until").iter().map(|text| {
-        moment::parse_moment(text).map_err(|e| anyhow::anyhow!("invalid filter 'until={text}': {e}"))
-    });
-    let until = until.collect::<anyhow::Result<Vec<Timestamp>>>()?.into_iter().min();
+    let until = until(&filters)?;
     if !args.force && !confirm(WARNING)? {
         bail!("container prune has been cancelled");
     }
-    let engine = Engine::open(root)?;
+    let (reclaimed, code) = prune(&Engine::open(root)?, &filters, until)?;
+    say!("Total reclaimed space: {}", human::reclaimed(reclaimed));
+    Ok(code)
+}
+
+/// The earliest of the moments in `until` filters.
+pub fn until(filters: &Filters) -> anyhow::Result<Option<Timestamp>> {
+    let until = filters.values("until").iter().map(|text| {
+        moment::parse_moment(text).map_err(|e| anyhow::anyhow!("invalid filter 'until={text}': {e}"))
+    });
+    Ok(until.collect::<anyhow::Result<Vec<Timestamp>>>()?.into_iter().min())
+}
+
+/// Removes the containers that do not run, lists them, and tells how many bytes that gave back.
+pub fn prune(
+    engine: &Engine,
+    filters: &Filters,
+    until: Option<Timestamp>,
+) -> anyhow::Result<(u64, ExitCode)> {
     let mut containers = engine.containers()?;
-    containers.retain(|container| is_wanted(container, &filters, until));
+    containers.retain(|container| is_wanted(container, filters, until));
     let (mut removed, mut reclaimed, mut code) = (Vec::new(), 0, ExitCode::SUCCESS);
     for container in &containers {
         let written = engine.written(container);
@@ -62,14 +76,12 @@ pub fn run(args: &Args, root: Root) -> anyhow::Result<ExitCode> {
             }
         }
     }
-    let mut output = io::stdout().lock();
     if !removed.is_empty() {
-        writeln!(output, "Deleted Containers:")?;
-        removed.iter().try_for_each(|id| writeln!(output, "{id}"))?;
-        writeln!(output)?;
+        say!("Deleted Containers:");
+        removed.iter().for_each(|id| say!("{id}"));
+        say!("");
     }
-    writeln!(output, "Total reclaimed space: {}", human::reclaimed(reclaimed))?;
-    Ok(code)
+    Ok((reclaimed, code))
 }
 
 fn is_wanted(container: &Container, filters: &Filters, until: Option<Timestamp>) -> bool {
@@ -83,7 +95,7 @@ fn is_wanted(container: &Container, filters: &Filters, until: Option<Timestamp>)
 /// Asks on the terminal, or whatever stdin is; no answer is a no.
 pub fn confirm(warning: &str) -> anyhow::Result<bool> {
     let mut output = io::stdout().lock();
-    output.write_all(warning.as_bytes())?;
+    write!(output, "{warning}\nAre you sure you want to continue? [y/N] ")?;
     output.flush()?;
     let mut answer = String::new();
     io::stdin().read_line(&mut answer).context("cannot read the answer")?;

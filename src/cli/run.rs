@@ -10,6 +10,7 @@ use moat::root::Root;
 
 use super::container_args::{ContainerArgs, check_cidfile, write_cidfile};
 use super::detach_keys::{self, DetachKeys};
+use super::pull::Missing;
 use super::session::{End, Manners, Session};
 use super::terminal;
 
@@ -43,12 +44,14 @@ pub struct Args {
     #[arg(long, action = clap::ArgAction::Help)]
     help: Option<bool>,
     #[command(flatten)]
+    image: Missing,
+    #[command(flatten)]
     container: ContainerArgs,
 }
 
 /// Runs a container to its end, or starts it in the background.
 pub fn run(args: Args, root: Root) -> anyhow::Result<ExitCode> {
-    let Args { detach, debug_console, container, .. } = args;
+    let Args { detach, debug_console, image, container, .. } = args;
     if container.tty && container.interactive && !detach && !terminal::stdin_is_terminal() {
         bail!("cannot attach stdin to a TTY-enabled container because stdin is not a terminal");
     }
@@ -57,6 +60,7 @@ pub fn run(args: Args, root: Root) -> anyhow::Result<ExitCode> {
     }
     let cidfile = container.cidfile.clone();
     check_cidfile(cidfile.as_deref())?;
+    image.provide(&container.image, &root)?;
     let engine = Engine::open(root)?;
     let (stdin, tty) = (container.interactive && !detach, container.tty);
     let held = engine.create_running(container.options(!detach)?)?;

@@ -74,6 +74,21 @@ pub enum StoreError {
     /// Whoever is given an archive does not take it.
     #[error("cannot write the archive")]
     Output(#[source] io::Error),
+    /// The disk would be full.
+    #[error(
+        "not enough room in {0}: {bytes} bytes are needed, {available} are free and {reserve} are to stay so; free space \
+         there (`moat system prune`, `df -h {0}`) or choose another place with --root", path.display()
+    )]
+    NoRoom {
+        /// Where.
+        path: PathBuf,
+        /// How many bytes are needed.
+        bytes: u64,
+        /// How many are free.
+        available: u64,
+        /// How many of them are not used.
+        reserve: u64,
+    },
     /// An image's layers cannot be made into a disk.
     #[error("the layers of image {image} cannot be made into a disk: {cause}")]
     Index {
@@ -266,7 +281,7 @@ impl LoadError {
 }
 
 /// The beginning of `text`, for messages: what is hostile may be long, and may want to move the cursor.
-pub(super) fn shorten(text: &str) -> String {
+pub fn shorten(text: &str) -> String {
     const MOST: usize = 200;
     let visible = |c: char| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c };
     let mut short: String = text.chars().take(MOST).map(visible).collect();

@@ -16,6 +16,10 @@ pub struct Image {
     pub id: ImageId,
     /// The image's names, sorted; none for an image that Docker shows as `<none>`.
     pub references: Vec<Reference>,
+    /// The names by digest under which registries have the image, sorted.
+    pub repo_digests: Vec<Reference>,
+    /// The manifests with which it was pulled or pushed; the one of the first name comes first.
+    pub(super) originals: Vec<Digest>,
     /// The digest of the manifest that the store keeps.
     pub manifest: Digest,
     /// The config.
@@ -53,6 +57,29 @@ impl Image {
         format!("{}/{}", self.config.os(), self.config.architecture())
     }
 
+    /// The digest under which the repository of `name` has the image.
+    pub fn digest_in(&self, name: &Reference) -> Option<Digest> {
+        self.repo_digests.iter().find(|known| known.is_same_repository(name)).and_then(Reference::digest)
+    }
+
+    /// Whether it was pulled with this manifest.
+    pub fn came_as(&self, manifest: &[u8]) -> bool {
+        self.originals.contains(&Digest::of(manifest))
+    }
+
+    /// Whether this is one of its names, or the name and digest under which a registry has it.
+    pub(super) fn is_called(&self, name: &Reference) -> bool {
+        self.references.contains(name)
+            || name.digest().is_some_and(|digest| self.repo_digests.contains(&name.with_digest(digest)))
+    }
+
+    /// Takes in what another entry of the index says about the same image.
+    pub(super) fn join(&mut self, entry: &Entry) {
+        self.references.extend(entry.reference.clone());
+        self.repo_digests.extend(repo_digest(entry));
+        self.originals.extend(entry.origin.manifest);
+    }
+
     /// Reads the image that `entry` of the index leads to, under this one name.
     pub(super) fn read(layout: &Layout, entry: &Entry) -> Result<Self, StoreError> {
         let damaged = |reason: String| StoreError::Damaged { path: layout.blob(&entry.manifest), reason };
@@ -66,6 +93,8 @@ impl Image {
         Ok(Self {
             id: ImageId(config),
             references: entry.reference.iter().cloned().collect(),
+            repo_digests: repo_digest(entry).into_iter().collect(),
+            originals: entry.origin.manifest.into_iter().collect(),
             manifest: entry.manifest,
             config: serde_json::from_value(document.clone())
                 .map_err(|e| StoreError::Damaged { path: layout.blob(&config), reason: e.to_string() })?,
@@ -75,4 +104,8 @@ impl Image {
                 .collect::<Result<_, StoreError>>()?,
         })
     }
+}
+
+fn repo_digest(entry: &Entry) -> Option<Reference> {
+    Some(entry.reference.as_ref()?.with_digest(entry.origin.digest?))
 }

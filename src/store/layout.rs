@@ -34,7 +34,23 @@ pub(super) struct Entry {
     pub size: u64,
     /// The image's name, if it has one.
     pub reference: Option<Reference>,
+    /// Where the image came from or went to.
+    pub origin: Origin,
 }
+
+/// What ties an image of the store to registries.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Origin {
+    /// The manifest with which it was pulled or pushed. The store keeps that and all that it names, so that the
+    /// image goes to another registry byte for byte.
+    pub manifest: Option<Digest>,
+    /// What this name meant when it was pulled or pushed: the digest of a manifest, or of an index that leads to it.
+    pub digest: Option<Digest>,
+}
+
+/// The annotations in which `index.json` keeps [`Origin`].
+const ORIGIN_MANIFEST: &str = "io.moat.origin.manifest";
+const ORIGIN_DIGEST: &str = "io.moat.origin.digest";
 
 /// The directory.
 #[derive(Debug, Clone)]
@@ -99,12 +115,29 @@ impl Layout {
         serde_json::from_slice(&text).map_err(|e| StoreError::Damaged { path, reason: e.to_string() })
     }
 
+    /// Whether the blob with this digest is there, with `size` bytes.
+    pub(super) fn has_blob(&self, digest: &Digest, size: u64) -> bool {
+        fs::metadata(self.blob(digest)).is_ok_and(|metadata| metadata.len() == size)
+    }
+
+    /// Every blob that is there, with its size in bytes.
+    pub(super) fn all_blobs(&self) -> Result<Vec<(Digest, u64)>, StoreError> {
+        let mut all = Vec::new();
+        for entry in fs::read_dir(self.blobs()).map_err(StoreError::io(&self.blobs()))? {
+            let entry = entry.map_err(StoreError::io(&self.blobs()))?;
+            let digest = entry.file_name().to_str().and_then(|name| Digest::from_hex(name).ok());
+            let (Some(digest), Ok(metadata)) = (digest, entry.metadata()) else { continue };
+            all.push((digest, metadata.len()));
+        }
+        Ok(all)
+    }
+
     /// Moves the file at `staged` in as the blob with this digest, unless it is there. The caller holds the
     /// store's lock.
     pub(super) fn adopt(&self, staged: &Path, digest: &Digest, size: u64) -> Result<(), StoreError> {
         let path = self.blob(digest);
         // A blob that is there may be open in running VMs: it stays, so that all of them share its cached pages.
-        if fs::metadata(&path).is_ok_and(|metadata| metadata.len() == size) {
+        if self.has_blob(digest, size) {
             return Ok(());
         }
         staging::sync(staged)?;
@@ -159,9 +192,11 @@ impl Layout {
                 .as_ref()
                 .parse()
                 .map_err(|e| StoreError::Damaged { path: path.clone(), reason: format!("{e}") })?;
-            let name = descriptor.annotations().as_ref().and_then(|all| all.get(ANNOTATION_REF_NAME));
-            let reference = name.and_then(|name| name.parse().ok());
-            Ok(Entry { manifest, size: descriptor.size(), reference })
+            let annotation = |key: &str| descriptor.annotations().as_ref().and_then(|all| all.get(key));
+            let reference = annotation(ANNOTATION_REF_NAME).and_then(|name| name.parse().ok());
+            let digest = |key: &str| annotation(key).and_then(|digest| digest.parse().ok());
+            let origin = Origin { manifest: digest(ORIGIN_MANIFEST), digest: digest(ORIGIN_DIGEST) };
+            Ok(Entry { manifest, size: descriptor.size(), reference, origin })
         });
         entries.collect()
     }
@@ -183,9 +218,15 @@ impl Layout {
 impl Entry {
     fn descriptor(&self) -> Descriptor {
         let mut descriptor = descriptor(MediaType::ImageManifest, &self.manifest, self.size);
-        if let Some(reference) = &self.reference {
-            let name = (ANNOTATION_REF_NAME.to_owned(), reference.to_string());
-            descriptor.set_annotations(Some(HashMap::from([name])));
+        let annotations = [
+            (ANNOTATION_REF_NAME, self.reference.as_ref().map(Reference::to_string)),
+            (ORIGIN_MANIFEST, self.origin.manifest.map(|digest| digest.to_string())),
+            (ORIGIN_DIGEST, self.origin.digest.map(|digest| digest.to_string())),
+        ];
+        let annotations: HashMap<_, _> =
+            annotations.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?))).collect();
+        if !annotations.is_empty() {
+            descriptor.set_annotations(Some(annotations));
         }
         descriptor
     }
@@ -212,6 +253,7 @@ mod tests {
             manifest: Digest::of(b"manifest"),
             size: 8,
             reference: name.map(|name| name.parse().unwrap()),
+            origin: Origin { manifest: None, digest: name.map(|name| Digest::of(name.as_bytes())) },
         };
         let entries = [entry(Some("busybox")), entry(Some("localhost:5000/a/b:1")), entry(None)];
         layout.write_index(&entries).unwrap();

@@ -1,8 +1,8 @@
 //! What an archive may demand of the host. Each limit is far beyond what images in use need, and low enough that a
 //! hostile archive costs bounded memory, disk and time.
 
-use std::cell::Cell;
-use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::error::LoadError;
 
@@ -59,43 +59,46 @@ pub const ZSTD_WINDOW_LOG: u32 = 27;
 /// and then some, so that a program writing into our standard input is not killed by a closed pipe.
 pub const MAX_PADDING: u64 = 16 << 20;
 
-/// Counts what an archive expands to.
-#[derive(Debug)]
-pub(super) struct Budget {
-    /// The count of the archive's own bytes, kept by whoever reads them.
-    input: Rc<Cell<u64>>,
+/// Counts what an archive, or the layers of an image that is pulled, expand to. Clones count together.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Budget(Arc<Totals>);
+
+#[derive(Debug, Default)]
+struct Totals {
+    /// The bytes that came in, kept by whoever reads them.
+    input: Arc<AtomicU64>,
     /// Bytes of uncompressed files so far.
-    expanded: u64,
+    expanded: AtomicU64,
     /// Those among them that take disk space.
-    stored: u64,
+    stored: AtomicU64,
 }
 
 impl Budget {
     /// For an archive of which `input` bytes have been read at any time.
-    pub(super) fn new(input: Rc<Cell<u64>>) -> Self {
-        Self { input, expanded: 0, stored: 0 }
+    pub(super) fn new(input: Arc<AtomicU64>) -> Self {
+        Self(Arc::new(Totals { input, ..Totals::default() }))
+    }
+
+    /// Counts bytes that came in.
+    pub(super) fn receive(&self, bytes: u64) {
+        self.0.input.fetch_add(bytes, Ordering::Relaxed);
     }
 
     /// Counts `expanded` bytes more, of which `stored` take disk space. They belong to a file that is called `name` and
     /// has `size` bytes so far.
-    pub(super) fn spend(
-        &mut self,
-        expanded: u64,
-        stored: u64,
-        size: u64,
-        name: &str,
-    ) -> Result<(), LoadError> {
-        self.expanded += expanded;
-        self.stored += stored;
-        let input = self.input.get();
+    pub(super) fn spend(&self, expanded: u64, stored: u64, size: u64, name: &str) -> Result<(), LoadError> {
+        let add =
+            |total: &AtomicU64, more: u64| total.fetch_add(more, Ordering::Relaxed).saturating_add(more);
+        let (expanded, stored) = (add(&self.0.expanded, expanded), add(&self.0.stored, stored));
+        let input = self.0.input.load(Ordering::Relaxed);
         let within = |bytes: u64, floor: u64, ratio: u64| bytes <= floor || bytes / ratio <= input;
         let limit = if size > MAX_LAYER {
             format!("{} GiB, the most a layer may have", MAX_LAYER >> 30)
-        } else if self.expanded > MAX_EXPANDED {
+        } else if expanded > MAX_EXPANDED {
             format!("{} GiB, the most an archive may have", MAX_EXPANDED >> 30)
-        } else if !within(self.expanded, EXPANSION_FLOOR, MAX_EXPANSION) {
+        } else if !within(expanded, EXPANSION_FLOOR, MAX_EXPANSION) {
             format!("{} GiB and {MAX_EXPANSION} times the archive's size", EXPANSION_FLOOR >> 30)
-        } else if !within(self.stored, STORED_FLOOR, MAX_STORED_EXPANSION) {
+        } else if !within(stored, STORED_FLOOR, MAX_STORED_EXPANSION) {
             format!("{} GiB and {MAX_STORED_EXPANSION} times the archive's size", STORED_FLOOR >> 30)
         } else {
             return Ok(());
@@ -110,7 +113,7 @@ mod tests {
 
     /// Spends it on an archive of `input` bytes.
     fn spend(input: u64, expanded: u64, stored: u64, size: u64) -> Result<(), LoadError> {
-        Budget::new(Rc::new(Cell::new(input))).spend(expanded, stored, size, "layer.tar")
+        Budget::new(Arc::new(AtomicU64::new(input))).spend(expanded, stored, size, "layer.tar")
     }
 
     #[test]

@@ -3,8 +3,10 @@
 //! ```text
 //! ROOT/images/                an OCI image layout that other tools can read
 //!   oci-layout, index.json    one manifest descriptor for each name
-//!   blobs/sha256/DIGEST       configs as they came, layers as uncompressed tars, manifests of the store's own making
+//!   blobs/sha256/DIGEST       configs as they came, layers as uncompressed tars, manifests of the store's own making;
+//!                             of images from registries also their manifests and layers as they came
 //! ROOT/indexes/KEY.erofs      the index of a list of layers: with the tars, the image's disk
+//! ROOT/partial/DIGEST         a compressed layer on its way in, locked by who fetches it; another pull goes on with it
 //! ROOT/staging/RANDOM/        files on their way in, guarded by a lock that their owner holds
 //! ROOT/images.lock            held while index.json changes and while blobs come and go
 //! ```
@@ -14,6 +16,7 @@
 //! nothing in `index.json` leads to them. A process that is killed at any point thus leaves a consistent store, and
 //! what it left is removed when the store is opened next: its staging directory tells that there is something.
 
+mod check;
 mod digest;
 mod disk;
 mod error;
@@ -21,11 +24,18 @@ mod image;
 mod layout;
 pub mod limits;
 mod load;
+mod media;
+mod original;
+mod partial;
+mod pull;
+mod push;
 mod reference;
 mod remove;
+mod room;
 mod save;
 mod staging;
 mod tag;
+mod usage;
 
 use std::fs;
 use std::os::unix::fs::DirBuilderExt;
@@ -36,13 +46,18 @@ use self::staging::Staging;
 use crate::record::Lock;
 use crate::root::Root;
 
+pub use self::check::Checked;
 pub use self::digest::{Digest, DigestError, ImageId};
 pub use self::disk::{ImageDisk, Segment};
-pub use self::error::{LoadError, StoreError};
+pub use self::error::{LoadError, StoreError, shorten};
 pub use self::image::{Image, Layer};
 pub use self::load::{LoadEvent, Loaded, Replaced, StagedLayer};
+pub use self::media::{is, is_layer};
+pub use self::pull::{Arrival, Fetch, FetchedLayer, Incoming, Pulled, WantedLayer, diff_ids};
+pub use self::push::{Outgoing, OutgoingBlob};
 pub use self::reference::{Reference, ReferenceError};
 pub use self::remove::{ImageUser, Removed};
+pub use self::usage::{ImageUsage, Usage};
 
 /// The images under one root directory.
 #[derive(Debug, Clone)]
@@ -112,7 +127,7 @@ impl ImageStore {
         let mut images: Vec<Image> = Vec::new();
         for entry in entries {
             if let Some(known) = images.iter_mut().find(|image| image.manifest == entry.manifest) {
-                known.references.extend(entry.reference.clone());
+                known.join(entry);
                 continue;
             }
             match Image::read(&self.layout, entry) {
@@ -122,6 +137,8 @@ impl ImageStore {
         }
         for image in &mut images {
             image.references.sort();
+            image.repo_digests.sort();
+            image.repo_digests.dedup();
         }
         images.sort_by_key(|image| (std::cmp::Reverse(image.created()), image.id));
         images
@@ -133,6 +150,10 @@ impl ImageStore {
 
     fn staging(&self) -> PathBuf {
         self.root.path().join("staging")
+    }
+
+    fn partial(&self) -> PathBuf {
+        self.root.path().join("partial")
     }
 
     /// A directory for the files of one operation.
@@ -169,7 +190,7 @@ fn find(images: &[Image], text: &str) -> Result<Found, StoreError> {
     }
     let reference = text.parse::<Reference>();
     if let Ok(reference) = &reference
-        && let Some(image) = images.iter().position(|image| image.references.contains(reference))
+        && let Some(image) = images.iter().position(|image| image.is_called(reference))
     {
         return Ok(Found { image, reference: Some(reference.clone()) });
     }

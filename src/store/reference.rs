@@ -96,6 +96,24 @@ impl Reference {
         self.digest
     }
 
+    /// The repository's image with this digest.
+    pub fn with_digest(&self, digest: Digest) -> Self {
+        Self { tag: None, digest: Some(digest), ..self.clone() }
+    }
+
+    /// The repository's image with this tag.
+    ///
+    /// # Errors
+    /// When it is no tag.
+    pub fn with_tag(&self, tag: &str) -> Result<Self, ReferenceError> {
+        Ok(Self { tag: Some(check_tag(tag)?.to_owned()), digest: None, ..self.clone() })
+    }
+
+    /// Whether both are in the same repository of the same registry.
+    pub fn is_same_repository(&self, other: &Self) -> bool {
+        (&self.registry, &self.repository) == (&other.registry, &other.repository)
+    }
+
     /// Registry and repository as people write them: `ubuntu`, `someone/app`, `localhost/app`.
     pub fn familiar_name(&self) -> String {
         if self.registry != DEFAULT_REGISTRY {

@@ -7,7 +7,7 @@ use super::digest::{Digest, ImageId};
 use super::disk::index_key;
 use super::error::StoreError;
 use super::image::Image;
-use super::layout::Entry;
+use super::layout::{Entry, Origin};
 use super::reference::Reference;
 use super::{Found, ImageStore, find, named_entry};
 
@@ -51,7 +51,12 @@ impl ImageStore {
         };
         let users = users(&image.id)?;
         let names = match &reference {
-            Some(reference) => vec![reference.clone()],
+            Some(reference) if image.references.contains(reference) => vec![reference.clone()],
+            // By its digest, an image goes with all the names that its repository gave it.
+            Some(reference) => {
+                let names = image.references.iter().filter(|name| name.is_same_repository(reference));
+                names.cloned().collect()
+            }
             None => image.references.clone(),
         };
         let last = names.len() == image.references.len();
@@ -75,7 +80,12 @@ impl ImageStore {
                 shown.push(digest);
             }
         }
-        let names = names.into_iter().map(Removed::Untagged);
+        let digests = image.repo_digests.iter().filter(|digest| {
+            let names_left = image.references.iter().filter(|name| !names.contains(name));
+            !names.contains(digest) && !names_left.clone().any(|name| name.is_same_repository(digest))
+        });
+        let digests: Vec<_> = digests.cloned().collect();
+        let names = names.into_iter().chain(digests).map(Removed::Untagged);
         Ok(names.chain(shown.into_iter().map(Removed::Deleted)).collect())
     }
 
@@ -83,7 +93,8 @@ impl ImageStore {
     fn nameless(&self, image: &Image) -> Result<Entry, StoreError> {
         let path = self.layout.blob(&image.manifest);
         let size = fs::metadata(&path).map_err(StoreError::io(&path))?.len();
-        Ok(Entry { manifest: image.manifest, size, reference: None })
+        let origin = Origin { manifest: image.originals.first().copied(), digest: None };
+        Ok(Entry { manifest: image.manifest, size, reference: None, origin })
     }
 
     /// Drops the name of an image that cannot be read any more.
@@ -113,8 +124,13 @@ impl ImageStore {
         }
         let mut kept: HashSet<Digest> = HashSet::new();
         for image in &images {
-            kept.extend([image.id.0, image.manifest]);
-            kept.extend(image.layers.iter().map(|layer| layer.diff_id));
+            match self.blobs_of(image) {
+                Ok(blobs) => kept.extend(blobs),
+                Err(e) => {
+                    tracing::warn!(image = %image.id, "no blobs are removed while an image is damaged: {e}");
+                    return Ok(Vec::new());
+                }
+            }
         }
         let deleted = self.layout.retain_blobs(|digest| kept.contains(digest))?;
         self.retain_indexes(&images)?;

@@ -52,6 +52,18 @@ impl Staging {
         Ok(StagedFile { path, file, length: 0 })
     }
 
+    /// One more name for a file of the store, which lasts for as long as the operation. Nothing when there is no such
+    /// file.
+    pub(super) fn hold(&mut self, file: &Path) -> Result<Option<PathBuf>, StoreError> {
+        let path = self.path.join(self.files.to_string());
+        self.files += 1;
+        match fs::hard_link(file, &path) {
+            Ok(()) => Ok(Some(path)),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(e) => Err(StoreError::io(file)(e)),
+        }
+    }
+
     /// A new file with this content.
     pub(super) fn file_with(&mut self, content: &[u8]) -> Result<PathBuf, StoreError> {
         let mut file = self.file()?;

@@ -5,6 +5,7 @@ use std::fs;
 use super::ImageStore;
 use super::error::StoreError;
 use super::find;
+use super::layout::{Entry, Origin};
 use super::load::Replaced;
 use super::reference::Reference;
 
@@ -20,7 +21,10 @@ impl ImageStore {
         let image = &images[find(&images, source)?.image];
         let path = self.layout.blob(&image.manifest);
         let size = fs::metadata(&path).map_err(StoreError::io(&path))?.len();
-        let replaced = self.give_names(&mut entries, image.manifest, size, std::slice::from_ref(target));
+        // The new name is of no registry yet, but what goes there is what came.
+        let origin = Origin { manifest: image.originals.first().copied(), digest: None };
+        let new = Entry { manifest: image.manifest, size, reference: None, origin };
+        let replaced = self.give_names(&mut entries, &new, std::slice::from_ref(target));
         self.layout.write_index(&entries)?;
         Ok(replaced)
     }

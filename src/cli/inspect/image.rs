@@ -8,8 +8,8 @@ const OPTIONAL: [&str; 6] = ["ExposedPorts", "Healthcheck", "Shell", "StopSignal
 
 /// Docker's names for an image's properties.
 pub fn object(image: &Image) -> Value {
-    let (pulled, tagged): (Vec<_>, Vec<_>) =
-        image.references.iter().partition(|name| name.digest().is_some());
+    let pulled = image.repo_digests.iter().collect();
+    let tagged = image.references.iter().filter(|name| name.digest().is_none()).collect();
     let familiar = |names: Vec<&Reference>| names.into_iter().map(Reference::familiar).collect::<Vec<_>>();
     let layers: Vec<_> = image.layers.iter().map(|layer| layer.diff_id.to_string()).collect();
     let text = |value: Option<&String>| value.cloned().unwrap_or_default();

@@ -4,7 +4,7 @@ mod connect;
 mod create;
 mod inspect;
 mod ls;
-mod prune;
+pub mod prune;
 mod rm;
 
 use std::process::ExitCode;

@@ -10,8 +10,7 @@ use moat::network::NetworkError;
 use moat::root::Root;
 
 use crate::cli::filter::{Filters, has_label};
-use crate::cli::moment;
-use crate::cli::prune::confirm;
+use crate::cli::prune::{confirm, until};
 
 /// Remove all networks that no running container is on
 #[derive(clap::Args)]
@@ -31,19 +30,22 @@ pub struct Args {
 
 const KEYS: [&str; 3] = ["until", "label", "label!"];
 
-const WARNING: &str = "WARNING! This will remove all custom networks not used by at least one container.\nAre you sure you want to continue? [y/N] ";
+const WARNING: &str = "WARNING! This will remove all custom networks not used by at least one container.";
 
 /// Asks, removes, and tells what is gone.
 pub fn run(args: &Args, root: Root) -> anyhow::Result<ExitCode> {
     let filters = Filters::parse(&args.filter, &KEYS)?;
-    let until = filters.values("until").iter().map(|text| {
-        moment::parse_moment(text).map_err(|e| anyhow::anyhow!("invalid filter 'until={text}': {e}"))
-    });
-    let until = until.collect::<anyhow::Result<Vec<Timestamp>>>()?.into_iter().min();
+    let until = until(&filters)?;
     if !args.force && !confirm(WARNING)? {
         bail!("network prune has been cancelled");
     }
-    let networks = Engine::open(root)?.networks();
+    prune(&Engine::open(root)?, &filters, until)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Removes the networks that no container is on, and lists them.
+pub fn prune(engine: &Engine, filters: &Filters, until: Option<Timestamp>) -> anyhow::Result<()> {
+    let networks = engine.networks();
     let mut removed = Vec::new();
     for network in networks.list()?.into_iter().filter(|network| !network.is_default()) {
         let wanted = until.is_none_or(|until| network.created < until)
@@ -64,5 +66,5 @@ pub fn run(args: &Args, root: Root) -> anyhow::Result<ExitCode> {
         removed.iter().try_for_each(|name| writeln!(output, "{name}"))?;
         writeln!(output)?;
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(())
 }

@@ -10,13 +10,14 @@ use std::path::PathBuf;
 use super::super::digest::{Digest, Hasher};
 use super::super::error::{LoadError, StoreError, shorten};
 use super::super::limits::{Budget, MAX_DOCUMENT, MAX_LINKS, MAX_MEMBERS};
+use super::super::room;
 use super::super::staging::Staging;
 use super::stream::{CHUNK, Compression, Source, read_head};
 use super::walk::{Kind, Walker};
 
 /// A file of the archive.
 #[derive(Debug)]
-pub(super) struct Staged {
+pub(in crate::store) struct Staged {
     /// The digest of the bytes in the archive.
     pub digest: Digest,
     /// How many they are.
@@ -29,7 +30,7 @@ pub(super) struct Staged {
 
 /// A staged file with compression taken off.
 #[derive(Debug)]
-pub(super) struct Content {
+pub(in crate::store) struct Content {
     /// Where it is.
     pub path: PathBuf,
     /// Its digest.
@@ -47,6 +48,9 @@ enum Node {
     /// Nothing that has content, and what is to be said about that.
     Other(&'static str),
 }
+
+/// After how many bytes it is looked whether there is room for more.
+const ROOM_STEP: u64 = 64 << 20;
 
 /// What is wrong with a link to a file of the host.
 const OUTSIDE: &str = "is a link that leads out of the archive";
@@ -181,14 +185,14 @@ fn normalise(name: &str, directory: &str) -> Result<String, LoadError> {
 }
 
 /// What staging files needs.
-pub(super) struct Stage<'a> {
+pub(in crate::store) struct Stage<'a> {
     staging: &'a mut Staging,
     budget: Budget,
     buffer: Vec<u8>,
 }
 
 impl<'a> Stage<'a> {
-    pub(super) fn new(staging: &'a mut Staging, budget: Budget) -> Self {
+    pub(in crate::store) fn new(staging: &'a mut Staging, budget: Budget) -> Self {
         Self { staging, budget, buffer: vec![0; CHUNK] }
     }
 
@@ -225,14 +229,19 @@ impl<'a> Stage<'a> {
     }
 
     /// Stages what `reader` gives. The inner error is that of the reader.
-    pub(super) fn content(
+    pub(in crate::store) fn content(
         &mut self,
         reader: &mut impl Read,
         name: &str,
     ) -> Result<io::Result<Content>, StoreError> {
         let mut file = self.staging.file()?;
         let mut hasher = Hasher::default();
+        let mut looked = 0;
         loop {
+            if file.length() - looked > ROOM_STEP {
+                looked = file.length();
+                room::check(file.path(), 0)?;
+            }
             // Whole blocks, so that runs of zeros are seen.
             let length = match fill(reader, &mut self.buffer) {
                 Ok(0) => break,

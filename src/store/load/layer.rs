@@ -1,8 +1,8 @@
 //! Images that are made here: a layer that is streamed in, on top of an image or of nothing.
 
-use std::cell::Cell;
 use std::io::{self, Read};
-use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use oci_spec::image::ImageConfiguration;
 use serde_json::Value;
@@ -11,6 +11,7 @@ use super::super::ImageStore;
 use super::super::digest::{Digest, ImageId};
 use super::super::error::{LoadError, StoreError};
 use super::super::image::Image;
+use super::super::layout::Origin;
 use super::super::limits::{Budget, MAX_DOCUMENT, MAX_LAYERS};
 use super::super::reference::Reference;
 use super::super::staging::Staging;
@@ -43,8 +44,8 @@ impl ImageStore {
     /// # Errors
     /// [`LoadError::Read`] when it cannot be read, others when it is too large or the store cannot take it.
     pub fn stage_layer(&self, tar: impl Read) -> Result<StagedLayer, StoreError> {
-        let input = Rc::new(Cell::new(0));
-        let mut tar = Counted { reader: tar, input: Rc::clone(&input) };
+        let input = Arc::new(AtomicU64::new(0));
+        let mut tar = Counted { reader: tar, input: Arc::clone(&input) };
         self.stage_bytes(&mut tar, input)
     }
 
@@ -65,7 +66,7 @@ impl ImageStore {
         }
     }
 
-    fn stage_bytes(&self, reader: &mut impl Read, input: Rc<Cell<u64>>) -> Result<StagedLayer, StoreError> {
+    fn stage_bytes(&self, reader: &mut impl Read, input: Arc<AtomicU64>) -> Result<StagedLayer, StoreError> {
         let mut staging = self.stage()?;
         let content = Stage::new(&mut staging, Budget::new(input)).content(reader, "the layer")?;
         let content = content.map_err(LoadError::Read)?;
@@ -113,7 +114,7 @@ impl ImageStore {
         let plan = Plan { references: names.to_vec(), id: ImageId(digest), config, layers };
         let manifest = stage_manifest(&mut staging, &plan)?;
         let index = self.stage_index(&mut staging, &plan, &mut Default::default(), &mut |_| ())?;
-        let addition = Addition { plan, manifest, index };
+        let addition = Addition { plan, manifest, index, original: Vec::new(), origin: Origin::default() };
         addition.sync(self)?;
         let mut loaded = self.commit(std::slice::from_ref(&addition))?;
         // One goes in, one comes out.
@@ -124,13 +125,13 @@ impl ImageStore {
 /// A reader that counts what it gives.
 struct Counted<R> {
     reader: R,
-    input: Rc<Cell<u64>>,
+    input: Arc<AtomicU64>,
 }
 
 impl<R: Read> Read for Counted<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let length = self.reader.read(buffer)?;
-        self.input.set(self.input.get() + length as u64);
+        self.input.fetch_add(length as u64, Ordering::Relaxed);
         Ok(length)
     }
 }

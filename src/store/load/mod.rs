@@ -4,12 +4,12 @@
 //! documents ([`docker`], [`oci`]) say which files make up images, and every promise they make is checked ([`plan`]);
 //! then disks are indexed and everything moves into the store at once. What fails before that leaves nothing.
 
-mod collect;
+pub(super) mod collect;
 mod docker;
 mod layer;
 mod oci;
-mod plan;
-mod stream;
+pub(super) mod plan;
+pub(super) mod stream;
 #[cfg(test)]
 mod tests;
 mod walk;
@@ -30,7 +30,7 @@ use super::digest::{Digest, ImageId};
 use super::disk::{Segment, index_key};
 use super::error::{LoadError, StoreError};
 use super::image::Image;
-use super::layout::{Entry, descriptor};
+use super::layout::{Entry, Origin, descriptor};
 use super::reference::Reference;
 use super::staging::{self, Staging};
 use crate::halt;
@@ -72,11 +72,15 @@ pub struct Replaced {
 }
 
 /// What an image adds to the store.
-struct Addition {
-    plan: Plan,
-    manifest: StagedBlob,
+pub(super) struct Addition {
+    pub plan: Plan,
+    pub manifest: StagedBlob,
     /// The staged index of its layers and where that goes, unless it is there.
-    index: Option<(PathBuf, PathBuf)>,
+    pub index: Option<(PathBuf, PathBuf)>,
+    /// What a registry has of it: its manifest and its layers as they are there.
+    pub original: Vec<StagedBlob>,
+    /// Where it comes from.
+    pub origin: Origin,
 }
 
 impl ImageStore {
@@ -106,7 +110,13 @@ impl ImageStore {
         for plan in plans {
             let manifest = stage_manifest(&mut staging, &plan)?;
             let index = self.stage_index(&mut staging, &plan, &mut indexed, &mut progress)?;
-            additions.push(Addition { plan, manifest, index });
+            additions.push(Addition {
+                plan,
+                manifest,
+                index,
+                original: Vec::new(),
+                origin: Origin::default(),
+            });
         }
         progress(LoadEvent::Saving);
         for addition in &additions {
@@ -116,7 +126,7 @@ impl ImageStore {
     }
 
     /// Writes the index of an image's layers, unless the store has it or another image of the archive brings it.
-    fn stage_index(
+    pub(super) fn stage_index(
         &self,
         staging: &mut Staging,
         plan: &Plan,
@@ -137,21 +147,23 @@ impl ImageStore {
     }
 
     /// Moves everything into the store.
-    fn commit(&self, additions: &[Addition]) -> Result<Vec<Loaded>, StoreError> {
+    pub(super) fn commit(&self, additions: &[Addition]) -> Result<Vec<Loaded>, StoreError> {
         let _lock = self.lock()?;
         let mut entries = self.layout.read_index()?;
-        for Addition { plan, manifest, index } in additions {
-            for blob in plan.layers.iter().chain([&plan.config, manifest]) {
+        for addition in additions {
+            for blob in addition.blobs() {
                 self.layout.adopt(&blob.path, &blob.digest, blob.size)?;
             }
-            if let Some((staged, target)) = index {
+            if let Some((staged, target)) = &addition.index {
                 fs::rename(staged, target).map_err(StoreError::io(target))?;
             }
         }
         self.layout.sync_blobs()?;
         halt::point("store.adopted");
-        let loaded = additions.iter().map(|Addition { plan, manifest, .. }| {
-            let replaced = self.give_names(&mut entries, manifest.digest, manifest.size, &plan.references);
+        let loaded = additions.iter().map(|Addition { plan, manifest, origin, .. }| {
+            let (manifest, size) = (manifest.digest, manifest.size);
+            let new = Entry { manifest, size, reference: None, origin: *origin };
+            let replaced = self.give_names(&mut entries, &new, &plan.references);
             Loaded { id: plan.id, references: plan.references.clone(), replaced }
         });
         let loaded = loaded.collect();
@@ -159,13 +171,12 @@ impl ImageStore {
         Ok(loaded)
     }
 
-    /// Gives the image with this manifest, of `size` bytes, names, and tells which images lose one by that. The caller
-    /// holds the lock and writes the entries.
+    /// Gives the image that `new`, an entry without a name, leads to these names, and tells which images lose one by
+    /// that. The caller holds the lock and writes the entries.
     pub(super) fn give_names(
         &self,
         entries: &mut Vec<Entry>,
-        manifest: Digest,
-        size: u64,
+        new: &Entry,
         references: &[Reference],
     ) -> Vec<Replaced> {
         let mut replaced = Vec::new();
@@ -174,7 +185,10 @@ impl ImageStore {
             else {
                 continue;
             };
-            if entries[at].manifest == manifest {
+            if entries[at].manifest == new.manifest {
+                if new.origin.digest.is_some() {
+                    entries[at].origin = new.origin;
+                }
                 continue;
             }
             let mut old = entries.remove(at);
@@ -186,27 +200,31 @@ impl ImageStore {
                 entries.push(old);
             }
         }
-        let ours = |entry: &Entry| entry.manifest == manifest;
-        let new = |reference| Entry { manifest, size, reference };
+        let ours = |entry: &Entry| entry.manifest == new.manifest;
         for reference in references {
             if !entries.iter().any(|entry| ours(entry) && entry.reference.as_ref() == Some(reference)) {
-                entries.push(new(Some(reference.clone())));
+                entries.push(Entry { reference: Some(reference.clone()), ..new.clone() });
             }
         }
         // An image has an entry without a name only while it has no name.
         if entries.iter().any(|entry| ours(entry) && entry.reference.is_some()) {
             entries.retain(|entry| !ours(entry) || entry.reference.is_some());
         } else if !entries.iter().any(ours) {
-            entries.push(new(None));
+            entries.push(new.clone());
         }
         replaced
     }
 }
 
 impl Addition {
+    /// All that it adds.
+    fn blobs(&self) -> impl Iterator<Item = &StagedBlob> {
+        self.plan.layers.iter().chain([&self.plan.config, &self.manifest]).chain(&self.original)
+    }
+
     /// Makes what is staged last beyond a power cut, before anything leads to it.
-    fn sync(&self, store: &ImageStore) -> Result<(), StoreError> {
-        for blob in self.plan.layers.iter().chain([&self.plan.config, &self.manifest]) {
+    pub(super) fn sync(&self, store: &ImageStore) -> Result<(), StoreError> {
+        for blob in self.blobs() {
             if !store.layout.blob(&blob.digest).exists() {
                 staging::sync(&blob.path)?;
             }
@@ -216,7 +234,7 @@ impl Addition {
 }
 
 /// Writes the manifest that the store keeps: the same config, the layers without compression.
-fn stage_manifest(staging: &mut Staging, plan: &Plan) -> Result<StagedBlob, StoreError> {
+pub(super) fn stage_manifest(staging: &mut Staging, plan: &Plan) -> Result<StagedBlob, StoreError> {
     let layers = plan.layers.iter();
     let layers: Vec<_> =
         layers.map(|layer| descriptor(MediaType::ImageLayer, &layer.digest, layer.size)).collect();

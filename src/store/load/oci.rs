@@ -1,13 +1,14 @@
 //! OCI image layouts in an archive: `index.json` leads to manifests, directly or through further indexes.
 
 use oci_spec::image::{
-    ANNOTATION_REF_NAME, Arch, Descriptor, ImageIndex, ImageManifest, MediaType, OciLayout, Os, ToDockerV2S2,
+    ANNOTATION_REF_NAME, Arch, Descriptor, ImageIndex, ImageManifest, MediaType, OciLayout, Os,
 };
 use serde::de::DeserializeOwned;
 
 use super::super::digest::Digest;
 use super::super::error::{LoadError, StoreError, shorten};
 use super::super::limits::{MAX_IMAGES, MAX_INDEX_DEPTH, MAX_LAYERS};
+use super::super::media::{is, is_layer};
 use super::super::reference::Reference;
 use super::collect::Members;
 use super::plan::{NamedLayer, Plan};
@@ -18,11 +19,6 @@ const LAYOUT: &str = "oci-layout";
 const LAYOUT_VERSION: &str = "1.0.0";
 /// The annotation in which containerd, and so Docker, keeps the full name; the standard one may be only the tag there.
 const CONTAINERD_NAME: &str = "io.containerd.image.name";
-/// Docker's media type of uncompressed layers, for which the OCI types have no counterpart function.
-const DOCKER_LAYER: &str = "application/vnd.docker.image.rootfs.diff.tar";
-/// What zstd adds to [`DOCKER_LAYER`].
-const DOCKER_LAYER_ZSTD: &str = "application/vnd.docker.image.rootfs.diff.tar.zstd";
-
 /// Reads the images of an archive that has an `index.json`.
 pub(super) fn images(members: &Members) -> Result<Vec<Plan>, StoreError> {
     if members.has(LAYOUT) {
@@ -133,26 +129,6 @@ fn no_platform(what: &str, all: &[Descriptor]) -> LoadError {
     let platforms = all.iter().filter_map(|one| one.platform().as_ref()).take(MOST);
     let offered = platforms.map(|p| shorten(&format!("{}/{}", p.os(), p.architecture()))).collect();
     LoadError::Platform { what: what.to_owned(), offered }
-}
-
-/// Whether `media_type` is `oci` or Docker's word for the same.
-fn is(media_type: &MediaType, oci: &MediaType) -> bool {
-    media_type == oci || oci.to_docker_v2s2().is_ok_and(|docker| media_type.as_ref() == docker)
-}
-
-/// How a layer is compressed is seen from its bytes; the media type has to be one of a tar.
-fn is_layer(media_type: &MediaType) -> bool {
-    let oci = matches!(
-        media_type,
-        MediaType::ImageLayer
-            | MediaType::ImageLayerGzip
-            | MediaType::ImageLayerZstd
-            | MediaType::ImageLayerNonDistributable
-            | MediaType::ImageLayerNonDistributableGzip
-            | MediaType::ImageLayerNonDistributableZstd
-    );
-    oci || is(media_type, &MediaType::ImageLayerGzip)
-        || [DOCKER_LAYER, DOCKER_LAYER_ZSTD].contains(&media_type.as_ref())
 }
 
 fn unknown_type(what: &str, media_type: &MediaType) -> LoadError {

@@ -13,7 +13,7 @@ use super::stream::Compression;
 
 /// An image that is complete and sound, and not in the store yet.
 #[derive(Debug)]
-pub(super) struct Plan {
+pub(in crate::store) struct Plan {
     /// The names that it is to get.
     pub references: Vec<Reference>,
     /// The digest of its config.
@@ -26,7 +26,7 @@ pub(super) struct Plan {
 
 /// A file of the staging directory that will be a blob.
 #[derive(Debug, Clone)]
-pub(super) struct StagedBlob {
+pub(in crate::store) struct StagedBlob {
     /// Where it is.
     pub path: PathBuf,
     /// Its digest.

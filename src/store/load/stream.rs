@@ -4,6 +4,8 @@ use std::cell::Cell;
 use std::fmt;
 use std::io::{self, BufRead, BufReader, Cursor, Read};
 use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use flate2::bufread::MultiGzDecoder;
 
@@ -11,14 +13,14 @@ use super::super::error::LoadError;
 use super::super::limits::ZSTD_WINDOW_LOG;
 
 /// How much is read at once, in bytes.
-pub(super) const CHUNK: usize = 256 << 10;
+pub(in crate::store) const CHUNK: usize = 256 << 10;
 
 /// How many bytes [`Compression::of`] wants to see.
 pub(super) const MAGIC: usize = 8;
 
 /// How bytes are compressed, going by how they begin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Compression {
+pub(in crate::store) enum Compression {
     /// Not, as far as one can see.
     None,
     /// RFC 1952.
@@ -42,7 +44,7 @@ impl fmt::Display for Compression {
 
 impl Compression {
     /// Looks at the beginning of something.
-    pub(super) fn of(head: &[u8]) -> Self {
+    pub(in crate::store) fn of(head: &[u8]) -> Self {
         match head {
             [0x1f, 0x8b, ..] => Self::Gzip,
             // A frame, or one to skip.
@@ -55,7 +57,7 @@ impl Compression {
     }
 
     /// A reader of what `reader` holds compressed in this way.
-    pub(super) fn decoder<'a>(self, reader: impl BufRead + 'a) -> io::Result<Box<dyn Read + 'a>> {
+    pub(in crate::store) fn decoder<'a>(self, reader: impl BufRead + 'a) -> io::Result<Box<dyn Read + 'a>> {
         match self {
             Self::None | Self::Unknown(_) => Ok(Box::new(reader)),
             Self::Gzip => Ok(Box::new(MultiGzDecoder::new(reader))),
@@ -72,7 +74,7 @@ impl Compression {
 pub(super) struct Source<'a> {
     reader: Box<dyn Read + 'a>,
     /// How many bytes have been read as they came.
-    input: Rc<Cell<u64>>,
+    input: Arc<AtomicU64>,
     /// Whether it was these that could not be read, rather than the compression.
     failed: Rc<Cell<bool>>,
 }
@@ -80,7 +82,7 @@ pub(super) struct Source<'a> {
 /// Keeps a [`Source`]'s figures up to date.
 struct Counted<R> {
     reader: R,
-    input: Rc<Cell<u64>>,
+    input: Arc<AtomicU64>,
     failed: Rc<Cell<bool>>,
 }
 
@@ -88,7 +90,9 @@ impl<R: Read> Read for Counted<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let result = self.reader.read(buffer);
         match &result {
-            Ok(n) => self.input.set(self.input.get() + *n as u64),
+            Ok(n) => {
+                self.input.fetch_add(*n as u64, Ordering::Relaxed);
+            }
             Err(e) => self.failed.set(e.kind() != io::ErrorKind::Interrupted),
         }
         result
@@ -98,8 +102,8 @@ impl<R: Read> Read for Counted<R> {
 impl<'a> Source<'a> {
     /// Looks at how `reader` begins.
     pub(super) fn open(reader: impl Read + 'a) -> Result<Self, LoadError> {
-        let (input, failed) = (Rc::new(Cell::new(0)), Rc::new(Cell::new(false)));
-        let mut reader = Counted { reader, input: Rc::clone(&input), failed: Rc::clone(&failed) };
+        let (input, failed) = (Arc::new(AtomicU64::new(0)), Rc::new(Cell::new(false)));
+        let mut reader = Counted { reader, input: Arc::clone(&input), failed: Rc::clone(&failed) };
         let head = read_head(&mut reader).map_err(LoadError::Read)?;
         if head.is_empty() {
             return Err(LoadError::Empty);
@@ -111,8 +115,8 @@ impl<'a> Source<'a> {
     }
 
     /// The count of the bytes of the archive that have been read, as they came.
-    pub(super) fn input(&self) -> Rc<Cell<u64>> {
-        Rc::clone(&self.input)
+    pub(super) fn input(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.input)
     }
 
     /// Reads some bytes; none at the end.
@@ -141,7 +145,7 @@ impl<'a> Source<'a> {
 }
 
 /// Reads as much as [`Compression::of`] wants to see, if there is as much.
-pub(super) fn read_head(reader: &mut impl Read) -> io::Result<Vec<u8>> {
+pub(in crate::store) fn read_head(reader: &mut impl Read) -> io::Result<Vec<u8>> {
     let mut head = Vec::new();
     reader.take(MAGIC as u64).read_to_end(&mut head)?;
     Ok(head)

@@ -137,7 +137,8 @@ impl VirtioDevice for Balloon {
     fn kicked(&mut self, queue: usize) {
         let (REPORTING, Some(reports)) = (queue, &mut self.reports) else { return };
         let Reports { memory, queue, interrupt } = reports;
-        if let Err(fault) = queue.serve(memory, interrupt, |chain| report(memory, chain).map(|()| 0)) {
+        let memory = &*memory;
+        if let Err(fault) = queue.serve(memory, interrupt, |chain| report(memory, chain).map(|()| Some(0))) {
             log::guest(format_args!("balloon: {fault}; the device needs a reset"));
             interrupt.signal_needs_reset();
             self.reports = None;

@@ -1,0 +1,106 @@
+//! `system check`: reads every byte of the store and says what is not as it should be.
+
+use std::collections::HashMap;
+use std::fs::{self, File};
+use std::io::Read;
+
+use super::ImageStore;
+use super::digest::{Digest, Hasher};
+use super::disk::{Segment, index_key};
+use super::error::StoreError;
+use super::image::Image;
+use super::load::stream::CHUNK;
+
+/// What a check found.
+#[derive(Debug, Default)]
+pub struct Checked {
+    /// How many images were looked at.
+    pub images: usize,
+    /// How many blobs were read.
+    pub blobs: usize,
+    /// How many bytes they have.
+    pub bytes: u64,
+    /// What is wrong, in words.
+    pub faults: Vec<String>,
+}
+
+impl ImageStore {
+    /// Verifies every blob against its digest, every image against its blobs, and every index against its layers.
+    ///
+    /// # Errors
+    /// When the store cannot be read at all.
+    pub fn check(&self) -> Result<Checked, StoreError> {
+        let mut checked = Checked::default();
+        for (digest, _) in self.layout.all_blobs()? {
+            match self.digest_of_blob(&digest) {
+                Ok((found, size)) => {
+                    checked.blobs += 1;
+                    checked.bytes += size;
+                    if found != digest {
+                        let path = self.layout.blob(&digest);
+                        checked.faults.push(format!("{}: its digest is {found}", path.display()));
+                    }
+                }
+                // Removed while we looked.
+                Err(StoreError::Io { cause, .. }) if cause.kind() == std::io::ErrorKind::NotFound => {}
+                Err(e) => checked.faults.push(e.to_string()),
+            }
+        }
+        let mut images: HashMap<Digest, Image> = HashMap::new();
+        for entry in self.layout.read_index()? {
+            match Image::read(&self.layout, &entry) {
+                Ok(image) => {
+                    images.entry(entry.manifest).and_modify(|known| known.join(&entry)).or_insert(image);
+                }
+                Err(e) => checked.faults.push(e.to_string()),
+            }
+        }
+        for image in images.values() {
+            checked.images += 1;
+            if let Err(e) = self.check_image(image) {
+                checked.faults.push(format!("image {}: {e}", image.id.short()));
+            }
+        }
+        Ok(checked)
+    }
+
+    fn digest_of_blob(&self, digest: &Digest) -> Result<(Digest, u64), StoreError> {
+        let path = self.layout.blob(digest);
+        let mut file = File::open(&path).map_err(StoreError::io(&path))?;
+        let (mut hasher, mut buffer, mut size) = (Hasher::default(), vec![0; CHUNK], 0);
+        loop {
+            match file.read(&mut buffer).map_err(StoreError::io(&path))? {
+                0 => return Ok((hasher.finish(), size)),
+                n => {
+                    hasher.update(&buffer[..n]);
+                    size += n as u64;
+                }
+            }
+        }
+    }
+
+    /// Whether the image has all that it needs, and its index is that of its layers.
+    fn check_image(&self, image: &Image) -> Result<(), StoreError> {
+        for original in &image.originals {
+            for layer in self.original(original)?.layers {
+                self.layout.open_blob(&layer.digest, layer.size)?;
+            }
+        }
+        let segment = |layer: &super::Layer| {
+            let file = self.layout.open_blob(&layer.diff_id, layer.size)?;
+            Ok(Segment { file, length: layer.size })
+        };
+        let path = self.index_path(&index_key(image.layers.iter().map(|layer| layer.diff_id)));
+        let Ok(found) = fs::read(&path) else {
+            // It is made again when somebody needs it.
+            return image.layers.iter().map(segment).try_for_each(|layer| layer.map(drop));
+        };
+        let mut staging = self.stage()?;
+        let made = Self::write_index(&mut staging, image.layers.iter().map(segment), image.id)?;
+        if fs::read(&made).map_err(StoreError::io(&made))? != found {
+            let reason = "it is not the index of the image's layers".to_owned();
+            return Err(StoreError::Damaged { path, reason });
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,12 @@
+//! Images from and to registries: Debian's docker-registry with other people's clients, and registries that lie.
+
+mod client;
+mod crash;
+mod hostile;
+mod liar;
+mod login;
+mod routes;
+mod server;
+mod space;
+#[path = "../support/mod.rs"]
+mod support;

@@ -1,0 +1,259 @@
+//! Ways that images take between Moat, skopeo, podman, umoci and registries: the digests are the same at every end.
+
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use crate::client::Client;
+use crate::liar::{Image, Liar, Reply, digest};
+use crate::server::{Access, Server, run};
+use crate::support::image_archive;
+
+/// What a registry has under a name, byte for byte.
+fn manifest_of(server: &Server, image: &str) -> String {
+    run("skopeo", &["inspect", "--raw", "--tls-verify=false", &format!("docker://{}", server.name(image))])
+}
+
+/// Has skopeo copy an image.
+fn copy(options: &[&str], from: &str, to: &str) {
+    let words = ["copy", "-q", "--src-tls-verify=false", "--dest-tls-verify=false"];
+    run("skopeo", &[&words[..], options, &[from, to]].concat());
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().expect("a UTF-8 path")
+}
+
+/// A digest of everything in a tree but times, which umoci makes up where the image has none.
+fn tree(directory: &Path) -> String {
+    let tar = "tar -C \"$0\" --sort=name --numeric-owner --xattrs --mtime=@0 --pax-option=delete=atime,delete=ctime,exthdr.name=x -cf - . | sha256sum";
+    run("bash", &["-o", "pipefail", "-c", tar, text(directory)])
+}
+
+#[test]
+fn what_skopeo_pushes_is_pulled_and_goes_elsewhere_byte_for_byte() {
+    let (first, second) = (Server::start(Access::Open), Server::start(Access::Open));
+    for (image, format) in [("busybox", "oci"), ("busybox", "oci-zstd"), ("nginx", "oci"), ("torture", "oci")]
+    {
+        let client = Client::new();
+        let name = format!("{format}/{image}:1");
+        let archive = format!("oci-archive:{}", text(&image_archive(image, format)));
+        copy(&[], &archive, &format!("docker://{}", first.name(&name)));
+        let manifest = manifest_of(&first, &name);
+        let answer = client.run(["pull", &first.name(&name)]).ok();
+        let closing = format!(
+            "Digest: {}\nStatus: Downloaded newer image for {1}\n{1}\n",
+            digest(manifest.as_bytes()),
+            first.name(&name)
+        );
+        assert!(answer.starts_with(&format!("1: Pulling from {format}/{image}\n")), "{answer}");
+        assert!(answer.ends_with(&closing), "{answer}");
+        client.run(["tag", &first.name(&name), &second.name(&name)]).ok();
+        // What came from one name goes out by another one after the first is gone.
+        client.run(["rmi", &first.name(&name)]).ok();
+        client.run(["push", &second.name(&name)]).ok();
+        assert_eq!(manifest_of(&second, &name), manifest, "{image} {format}");
+        client.assert_sound();
+    }
+}
+
+#[test]
+fn dockers_own_manifests_are_as_good() {
+    let (server, client) = (Server::start(Access::Open), Client::new());
+    let archive = format!("docker-archive:{}", text(&image_archive("busybox", "docker")));
+    copy(&["--format", "v2s2"], &archive, &format!("docker://{}", server.name("busybox:1")));
+    let manifest = manifest_of(&server, "busybox:1");
+    assert!(manifest.contains("vnd.docker.distribution.manifest.v2"), "{manifest}");
+    client.run(["pull", &server.name("busybox:1")]).ok();
+    client.run(["tag", &server.name("busybox:1"), &server.name("copy:2")]).ok();
+    let answer = client.run(["push", &server.name("copy:2")]).ok();
+    assert!(answer.contains("Mounted from busybox"), "{answer}");
+    assert_eq!(manifest_of(&server, "copy:2"), manifest);
+    assert!(client.run(["push", &server.name("copy:2")]).ok().contains("Layer already exists"));
+}
+
+#[test]
+fn what_is_loaded_and_pushed_others_pull_and_unpack() {
+    let server = Server::start(Access::Open);
+    for image in ["busybox", "nginx"] {
+        let client = Client::new();
+        client.run(["load", "-qi", text(&image_archive(image, "docker"))]).ok();
+        let name = server.name(&format!("team/{image}:1"));
+        client.run(["tag", &format!("localhost/{image}"), &name]).ok();
+        let answer = client.run(["push", &name]).ok();
+        let manifest = manifest_of(&server, &format!("team/{image}:1"));
+        let closing = format!("1: digest: {} size: {}\n", digest(manifest.as_bytes()), manifest.len());
+        assert!(answer.ends_with(&closing), "{answer}");
+        let digests = client.run(["image", "inspect", "-f", "{{json .RepoDigests}}", &name]).ok();
+        assert!(digests.contains(&digest(manifest.as_bytes())), "{digests}");
+        // Pushed once, it is the same everywhere.
+        let other = server.name(&format!("other/{image}:2"));
+        client.run(["tag", &name, &other]).ok();
+        client.run(["push", "-q", &other]).ok();
+        assert_eq!(manifest_of(&server, &format!("other/{image}:2")), manifest);
+        let unpacked = tempfile::tempdir().expect("a temporary directory");
+        let theirs = unpacked.path().join("theirs");
+        copy(&[], &format!("docker://{name}"), &format!("oci:{}:latest", text(&theirs)));
+        // umoci checks the digests of what it unpacks.
+        let bundle = |layout: &Path, bundle: &str| {
+            let bundle = unpacked.path().join(bundle);
+            run("umoci", &["unpack", "--image", &format!("{}:latest", text(layout)), text(&bundle)]);
+            bundle.join("rootfs")
+        };
+        let pushed = bundle(&theirs, "pushed");
+        let built = bundle(&image_archive(image, "oci-dir"), "built");
+        assert_eq!(tree(&pushed), tree(&built), "{image}");
+        client.assert_sound();
+    }
+}
+
+#[test]
+fn podman_takes_what_is_pushed_and_gives_what_is_pulled() {
+    let (server, client) = (Server::start(Access::Open), Client::new());
+    client.run(["load", "-qi", text(&image_archive("busybox", "docker"))]).ok();
+    client.run(["tag", "localhost/busybox", &server.name("busybox:1")]).ok();
+    client.run(["push", &server.name("busybox:1")]).ok();
+    let storage = tempfile::tempdir().expect("a temporary directory");
+    let (root, run_root) = (storage.path().join("root"), storage.path().join("run"));
+    let places = ["--root", text(&root), "--runroot", text(&run_root), "--storage-driver", "vfs"];
+    let podman = |words: &[&str]| run("podman", &[&places[..], words].concat());
+    podman(&["pull", "-q", "--tls-verify=false", &server.name("busybox:1")]);
+    let theirs = podman(&["image", "inspect", "-f", "{{.Id}}", &server.name("busybox:1")]);
+    let ours = client.run(["images", "-q", "--no-trunc"]).ok();
+    assert_eq!(format!("sha256:{theirs}"), ours);
+    podman(&["push", "-q", "--tls-verify=false", &server.name("busybox:1"), &server.name("podman:1")]);
+    client.run(["pull", &server.name("podman:1")]).ok();
+    assert_eq!(client.run(["images", "-q", "--no-trunc"]).ok(), ours);
+    client.assert_sound();
+}
+
+#[test]
+fn a_pull_that_brings_nothing_new_says_so() {
+    let (client, liar) = (Client::new(), Liar::start(Image::new(10), |_, _| Reply::Honest));
+    client.run(["pull", &liar.name()]).ok();
+    let answer = client.run(["pull", &liar.name()]).ok();
+    assert!(answer.contains(&format!("Status: Image is up to date for {}\n", liar.name())), "{answer}");
+    // Another tag of the same image needs none of its bytes.
+    let answer = client.run(["pull", &format!("{}/app:2", liar.address)]).ok();
+    assert!(answer.contains(": Already exists\n"), "{answer}");
+    assert_eq!(liar.asked_for_layer().len(), 1);
+    assert_eq!(client.run(["pull", "-q", &liar.name()]).ok(), liar.name() + "\n");
+}
+
+#[test]
+fn names_lead_to_images_by_tag_and_by_digest() {
+    let (client, liar) = (Client::new(), Liar::start(Image::new(10), |_, _| Reply::Honest));
+    let by_digest = format!("{}/app@{}", liar.address, digest(&liar.image.manifest));
+    client.run(["pull", &liar.name()]).ok();
+    let digests =
+        client.run(["image", "inspect", "-f", "{{json .RepoDigests}} {{json .RepoTags}}", &by_digest]).ok();
+    assert_eq!(digests, format!("[\"{by_digest}\"] [\"{}\"]\n", liar.name()));
+    let table = client.run(["images", "--digests", "--format", "{{.Tag}} {{.Digest}}"]).ok();
+    assert_eq!(table, format!("1 {}\n", digest(&liar.image.manifest)));
+    client.run(["tag", &liar.name(), "kept"]).ok();
+    let answer = client.run(["rmi", &by_digest]).ok();
+    assert_eq!(answer, format!("Untagged: {}\nUntagged: {by_digest}\n", liar.name()));
+    assert_eq!(client.run(["images", "--format", "{{.Repository}}"]).ok(), "kept\n");
+    client.run(["rmi", "kept"]).ok();
+    assert_eq!(client.blobs(), Vec::<String>::new());
+}
+
+/// A repository of one image for two platforms, each with a manifest of its own.
+fn two_platforms() -> Liar {
+    let image = Image::new(10);
+    let mut other: Value = serde_json::from_slice(&image.config).expect("JSON");
+    other["architecture"] = json!("arm64");
+    let other = other.to_string().into_bytes();
+    let manifest = Image::manifest(&other, json!([Image::describe(&image.layer)])).to_string().into_bytes();
+    let line = |manifest: &[u8], architecture: &str| {
+        json!({
+            "mediaType": "application/vnd.oci.image.manifest.v1+json", "digest": digest(manifest),
+            "size": manifest.len(), "platform": {"os": "linux", "architecture": architecture},
+        })
+    };
+    let index = json!({
+        "schemaVersion": 2, "mediaType": "application/vnd.oci.image.index.v1+json",
+        "manifests": [line(&manifest, "arm64"), line(&image.manifest, "amd64")],
+    });
+    let index = index.to_string().into_bytes();
+    Liar::start(image, move |request, image| {
+        let last = request.path.rsplit('/').next().unwrap_or_default();
+        let found =
+            [&index, &manifest, &other, &image.manifest].into_iter().find(|text| digest(text) == last);
+        match found {
+            Some(text) => Reply::Answer(200, vec![], text.clone()),
+            None if request.path.ends_with("/manifests/1") => Reply::Answer(200, vec![], index.clone()),
+            None if request.path.ends_with("/tags/list") => {
+                let next = ("Link", "</v2/app/tags/list?last=1>; rel=\"next\"".to_owned());
+                Reply::Answer(200, vec![next], br#"{"name": "app", "tags": ["1"]}"#.to_vec())
+            }
+            None if request.path.ends_with("last=1") => {
+                Reply::Answer(200, vec![], br#"{"name": "app", "tags": ["2"]}"#.to_vec())
+            }
+            None => Reply::Honest,
+        }
+    })
+}
+
+#[test]
+fn of_several_platforms_the_right_one_comes() {
+    let (client, liar) = (Client::new(), two_platforms());
+    let platform = || client.run(["image", "inspect", "-f", "{{.Architecture}}", &liar.name()]).ok();
+    client.run(["pull", &liar.name()]).ok();
+    assert_eq!(platform(), "amd64\n");
+    client.run(["pull", "--platform", "linux/arm64", &liar.name()]).ok();
+    assert_eq!(platform(), "arm64\n");
+    client.run(["pull", "--platform", "linux/s390x", &liar.name()]).code(1).says(&[
+        "no matching manifest for linux/s390x in the manifest list entries",
+        "linux/arm64, linux/amd64",
+    ]);
+    let two = format!("{}/app:2", liar.address);
+    client
+        .run(["pull", "--platform", "linux/arm64", &two])
+        .code(1)
+        .says(&["does not match the specified platform"]);
+    client.run(["create", &liar.name()]).code(1).says(&["arm64"]);
+}
+
+#[test]
+fn all_tags_come() {
+    let (client, liar) = (Client::new(), two_platforms());
+    let repository = format!("{}/app", liar.address);
+    client.run(["pull", "-a", &repository]).ok();
+    let mut tags: Vec<String> =
+        client.run(["images", "--format", "{{.Tag}}"]).ok().lines().map(str::to_owned).collect();
+    tags.sort();
+    assert_eq!(tags, ["1", "2"]);
+    client.run(["pull", "-a", &liar.name()]).code(1).says(&["tag can't be used with --all-tags/-a"]);
+}
+
+#[test]
+fn containers_get_what_is_missing() {
+    let (client, liar) = (Client::new(), Liar::start(Image::new(10), |_, _| Reply::Honest));
+    client.run(["create", "--pull", "never", &liar.name()]).code(1).says(&["No such image"]);
+    let answer = client.run(["create", "--name", "one", &liar.name()]);
+    let missing = format!("Unable to find image '{}' locally\n1: Pulling from app\n", liar.name());
+    assert!(answer.stderr.starts_with(&missing), "{}", answer.stderr);
+    assert_eq!(answer.ok().lines().count(), 1);
+    assert_eq!(client.run(["create", &liar.name()]).code(0).stderr, "");
+    let answer = client.run(["create", "--pull", "always", &liar.name()]).code(0);
+    assert!(answer.stderr.contains("Status: Image is up to date"), "{}", answer.stderr);
+    client.run(["create", &format!("{}/app@sha256:12", liar.address)]).code(1).says(&["64 lower-case"]);
+}
+
+#[test]
+fn mirrors_are_asked_first() {
+    let (client, mirror) = (Client::new(), Liar::start(Image::new(10), |_, _| Reply::Honest));
+    let gone = {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        listener.local_addr().expect("an address").to_string()
+    };
+    client.configure(&json!({"registries": {"registry.invalid": {"mirrors": [gone, mirror.address]}}}));
+    client.run(["pull", "registry.invalid/app:1"]).ok();
+    assert_eq!(client.run(["images", "--format", "{{.Repository}}"]).ok(), "registry.invalid/app\n");
+    client.configure(&json!({"registries": {"registry.invalid": {"mirror": []}}}));
+    client
+        .run(["pull", "registry.invalid/app:1"])
+        .code(1)
+        .says(&["registries.json", "unknown field `mirror`"]);
+}
