@@ -13,6 +13,7 @@ mod host;
 mod images;
 mod jail;
 mod lifecycle;
+mod networks;
 mod options;
 mod real_images;
 mod run;
