@@ -161,13 +161,20 @@ impl Networks {
         if !users.is_empty() {
             return Err(NetworkError::InUse { name: network.name.clone(), users: users.join(", ") });
         }
-        let dismantle = || {
-            Links::open()?.remove(&network.bridge)?;
-            Firewall::open()?.forget_bridge(&network.bridge)
-        };
-        dismantle().map_err(NetworkError::host("remove the network's bridge"))?;
+        network.dismantle()?;
         std::fs::remove_file(self.records().join(network.id.as_str()))
             .map_err(NetworkError::host("remove the network's record"))
+    }
+}
+
+impl Network {
+    /// Removes its bridge. The caller holds the lock, and nobody is on it.
+    pub(super) fn dismantle(&self) -> Result<(), NetworkError> {
+        let dismantle = || {
+            Links::open()?.remove(&self.bridge)?;
+            Firewall::open()?.forget_bridge(&self.bridge)
+        };
+        dismantle().map_err(NetworkError::host("remove the network's bridge"))
     }
 }
 

@@ -248,10 +248,31 @@ impl Networks {
     /// # Errors
     /// When the firewall refuses; it can be tried again.
     pub fn release(&self, container: &ContainerId) -> Result<(), NetworkError> {
-        let path = self.attachment_path(container);
-        if !path.exists() {
+        if !self.attachment_path(container).exists() {
             return Ok(());
         }
+        let _lock = self.lock()?;
+        self.release_locked(container)?;
+        self.remove_idle_bridge()
+    }
+
+    /// A root directory of one's own may be deleted with all that is in it. So its default network, which nobody made and
+    /// nobody removes, has a bridge only while a container is on it.
+    fn remove_idle_bridge(&self) -> Result<(), NetworkError> {
+        if self.is_default_root {
+            return Ok(());
+        }
+        let Some(network) = self.list()?.into_iter().find(Network::is_default) else { return Ok(()) };
+        let attachments = self.attachments()?;
+        let mut endpoints = attachments.iter().flat_map(|attachment| &attachment.endpoints);
+        if endpoints.any(|endpoint| endpoint.network == network.id) {
+            return Ok(());
+        }
+        network.dismantle()
+    }
+
+    fn release_locked(&self, container: &ContainerId) -> Result<(), NetworkError> {
+        let path = self.attachment_path(container);
         if let Some(attachment) = self.attachment(container)? {
             Self::expel(&attachment)?;
         }
@@ -277,8 +298,8 @@ impl Networks {
                 // It runs.
                 Ok(None) => {}
                 // Nobody starts it while its lock is held here.
-                Ok(Some(_dead)) => self.release(&attachment.container)?,
-                Err(e) if e.is_not_found() => self.release(&attachment.container)?,
+                Ok(Some(_dead)) => self.release_locked(&attachment.container)?,
+                Err(e) if e.is_not_found() => self.release_locked(&attachment.container)?,
                 Err(e) => return Err(e.into()),
             }
         }

@@ -14,6 +14,7 @@ mod images;
 mod jail;
 mod lifecycle;
 mod names;
+mod networks;
 mod options;
 mod real_images;
 mod run;

@@ -100,6 +100,8 @@ fn a_killed_monitor_leaves_nothing_for_long() {
         assert_eq!(next.cable().datagram().to, (next.ip(), 53));
         host.networks.release(&next.attached.attachment.container).unwrap();
         assert!(host.networks.attachments().unwrap().is_empty());
+        // A root directory that may be deleted leaves no bridge.
+        assert!(!moat::network::link::exists(&next.attached.attachment.endpoints[0].bridge));
         // Released twice is released.
         host.networks.release(&next.attached.attachment.container).unwrap();
     });
