@@ -1,7 +1,8 @@
 //! Places where a process can be made to stand still, so that a test can kill whoever it likes at exactly that moment.
 //!
 //! With `MOAT_HALT_AT=NAME` in its environment a process stops itself with SIGSTOP when it gets to the place of that
-//! name. `kill -CONT` lets it go on. The names are those of [`POINTS`] and [`FILE_POINTS`].
+//! name. `kill -CONT` lets it go on. The names are those of [`POINTS`], [`FILE_POINTS`] and
+//! [`NETWORK_POINTS`].
 
 use std::sync::OnceLock;
 
@@ -34,10 +35,17 @@ pub const POINTS: [&str; 20] = [
 /// Every place in the transfer of a container's files, and in what is made of them.
 pub const FILE_POINTS: [&str; 4] = ["transfer.begun", "transfer.streamed", "commit.staged", "store.adopted"];
 
+/// Every place in the change of a running container's networks.
+pub const NETWORK_POINTS: [&str; 4] =
+    ["network.joined", "network.plugged", "network.left", "network.unplugged"];
+
 /// Stands still here if that was asked for.
 pub fn point(name: &'static str) {
     static WANTED: OnceLock<Option<String>> = OnceLock::new();
-    debug_assert!(POINTS.contains(&name) || FILE_POINTS.contains(&name), "{name} is in no list");
+    debug_assert!(
+        [&POINTS[..], &FILE_POINTS, &NETWORK_POINTS].iter().any(|list| list.contains(&name)),
+        "{name} is in no list"
+    );
     if WANTED.get_or_init(|| std::env::var("MOAT_HALT_AT").ok()).as_deref() == Some(name) {
         // Stopping oneself cannot fail.
         let _ = raise(Signal::SIGSTOP);

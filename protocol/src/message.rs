@@ -92,7 +92,8 @@ pub enum HostMessageOf<S, P> {
         /// The limit.
         limit: Option<u32>,
     },
-    /// Take a device of the VM into use as one more interface of the container. Answered by
+    /// Take a device of the VM into use as one more interface of the container; an interface that is there already gets the
+    /// gateways. Answered by
     /// [`GuestMessage::NetworkChanged`] or [`GuestMessage::NetworkFailed`].
     ConnectNetwork {
         /// The request's name.

@@ -10,10 +10,27 @@ impl Engine {
     /// Has a container that does not run join one more network when it starts.
     ///
     /// # Errors
-    /// When it runs, is on the network already, or the network cannot give what is asked of it.
+    /// When another command is busy with it, it is on the network already, or the network cannot give what is asked of it.
     pub fn connect(&self, container: &Container, join: Join) -> Result<(), EngineError> {
         let mut held = self.hold_to_change(container)?;
-        let mut request = held.container.config.network.clone();
+        self.connect_held(&mut held.container, join)
+    }
+
+    /// Has a container that does not run start without a network from now on.
+    ///
+    /// # Errors
+    /// When another command is busy with it, or it is not on the network.
+    pub fn disconnect(&self, container: &Container, network: &str) -> Result<(), EngineError> {
+        let mut held = self.hold_to_change(container)?;
+        self.disconnect_held(&mut held.container, network)
+    }
+
+    /// Records that a container joins one more network. Only the holder of its lock may.
+    ///
+    /// # Errors
+    /// When it is on the network already, that cannot give what is asked of it, or the record cannot be written.
+    pub fn connect_held(&self, container: &mut Container, join: Join) -> Result<(), EngineError> {
+        let mut request = container.config.network.clone();
         if self.position(&request, &join.network).is_some() {
             return Err(EngineError::Invalid(format!(
                 "endpoint with name {} already exists in network {}",
@@ -22,16 +39,15 @@ impl Engine {
         }
         request.networks.push(join);
         self.networks().check(&request)?;
-        change(&mut held.container, request)
+        change(container, request)
     }
 
-    /// Has a container that does not run start without a network from now on.
+    /// Records that a container is no longer on a network. Only the holder of its lock may.
     ///
     /// # Errors
-    /// When it runs, or is not on the network.
-    pub fn disconnect(&self, container: &Container, network: &str) -> Result<(), EngineError> {
-        let mut held = self.hold_to_change(container)?;
-        let mut request = held.container.config.network.clone();
+    /// When it is not on the network, or the record cannot be written.
+    pub fn disconnect_held(&self, container: &mut Container, network: &str) -> Result<(), EngineError> {
+        let mut request = container.config.network.clone();
         let Some(position) = self.position(&request, network) else {
             return Err(EngineError::Invalid(format!(
                 "container {} is not connected to network {network}",
@@ -39,16 +55,11 @@ impl Engine {
             )));
         };
         request.networks.remove(position);
-        change(&mut held.container, request)
+        change(container, request)
     }
 
     fn hold_to_change(&self, container: &Container) -> Result<Held, EngineError> {
-        self.hold_idle(container)?.ok_or_else(|| {
-            EngineError::Invalid(format!(
-                "container {} is running, and its network cards are fixed until it stops: stop it first",
-                container.config.name
-            ))
-        })
+        self.hold_idle(container)?.ok_or_else(|| EngineError::Busy(container.config.name.clone()))
     }
 
     /// Where a container's wishes have the network, by whatever name it was given.
@@ -62,6 +73,9 @@ impl Engine {
 }
 
 fn change(container: &mut Container, request: NetworkRequest) -> Result<(), EngineError> {
-    container.config.network = request;
-    Ok(record::write(&container.directory.config(), &container.config)?)
+    let mut config = container.config.clone();
+    config.network = request;
+    record::write(&container.directory.config(), &config)?;
+    container.config = config;
+    Ok(())
 }

@@ -80,9 +80,11 @@ impl Status {
             // Copying works on whatever is not moving: a container without a process is looked at through a VM
             // that boots without it.
             (Copy | Commit | Export | Diff, Running | Created | Exited) => Ok(Go),
+            // In one that runs the guest takes part.
+            (Connect | Disconnect, Running | Created | Exited) => Ok(Go),
             (RemoveForced | Rename | Update | Wait | Stats, _) => Ok(Go),
             (Start | Stop | Restart | Kill | Pause | Unpause | Exec | Attach | Top | Remove, _)
-            | (Copy | Commit | Export | Diff, Paused | Restarting) => illegal,
+            | (Copy | Commit | Export | Diff | Connect | Disconnect, Paused | Restarting) => illegal,
         }
     }
 }
@@ -116,11 +118,13 @@ pub enum Verb {
     Rename,
     Update,
     Wait,
+    Connect,
+    Disconnect,
 }
 
 impl Verb {
     /// All of them.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 21] = [
         Self::Start,
         Self::Stop,
         Self::Restart,
@@ -140,6 +144,8 @@ impl Verb {
         Self::Rename,
         Self::Update,
         Self::Wait,
+        Self::Connect,
+        Self::Disconnect,
     ];
 }
 
@@ -277,7 +283,9 @@ mod tests {
                 Verb::Kill => &[Running, Paused, Restarting],
                 Verb::Pause | Verb::Exec | Verb::Attach | Verb::Top => &[Running],
                 Verb::Unpause => &[Paused],
-                Verb::Copy | Verb::Commit | Verb::Export | Verb::Diff => &[Created, Running, Exited],
+                Verb::Copy | Verb::Commit | Verb::Export | Verb::Diff | Verb::Connect | Verb::Disconnect => {
+                    &[Created, Running, Exited]
+                }
                 Verb::Remove => &[Created, Exited],
                 Verb::RemoveForced | Verb::Rename | Verb::Update | Verb::Wait | Verb::Stats => &Status::ALL,
             }

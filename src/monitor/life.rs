@@ -104,14 +104,10 @@ impl Monitor {
         let store = self.engine.store();
         let image = store.resolve(&container.config.image_id).map_err(EngineError::from)?;
         let disk = store.disk(&image).map_err(EngineError::from)?;
-        let joined = match self.purpose {
-            Purpose::Run => {
-                self.join_networks()?;
-                self.network.borrow().clone()
-            }
-            Purpose::Look => None,
-        };
-        Vm::start(&container, disk, joined.as_deref(), self.debug_console)
+        if self.purpose == Purpose::Run {
+            self.join_networks()?;
+        }
+        Vm::start(&container, disk, self.network.borrow().as_ref(), self.debug_console)
     }
 
     async fn start(&self, run: &Run, ends: &mut Ends) -> Result<(), RequestError> {

@@ -41,7 +41,7 @@ use std::time::Duration;
 
 use moat_protocol::TerminalSize;
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Mutex, Notify, watch};
 
 pub use connection::Connection;
 
@@ -85,7 +85,9 @@ struct Monitor {
     /// It is to be kept although it was to be removed at its end.
     keep: Cell<bool>,
     /// What it has of networks, from its first boot to its end.
-    network: RefCell<Option<Rc<Attached>>>,
+    network: RefCell<Option<Attached>>,
+    /// Held while that changes under a running VM.
+    network_change: Mutex<()>,
     /// How many clients are connected.
     clients: watch::Sender<usize>,
 }
@@ -132,6 +134,7 @@ pub fn run(engine: Engine, id: &ContainerId, start: &MonitorStart) -> Result<(),
         by_user: Cell::new(false),
         keep: Cell::new(false),
         network: RefCell::new(None),
+        network_change: Mutex::new(()),
         clients: watch::Sender::new(0),
     });
     let tasks = tokio::task::LocalSet::new();

@@ -1,14 +1,16 @@
 //! The container's networks for as long as its monitor lives: joined before the first boot, kept over restarts, left at
-//! the end.
-
-use std::rc::Rc;
+//! the end; and changed while it runs.
 
 use moat_vmm::config::{Fd, MAX_QUEUE_PAIRS, MacAddress, NetworkCard, NetworkConfig};
 use moat_vmm::launch::Launch;
 
-use super::{Monitor, relay};
+use super::run::Run;
+use super::wire::MonitorMessage;
+use super::{Monitor, network_spec, relay};
+use crate::halt;
 use crate::network::attach::Attached;
-use crate::network::endpoint::Attachment;
+use crate::network::endpoint::{Attachment, Endpoint};
+use crate::network::request::Join;
 use crate::network::{NetworkError, Networks};
 
 impl Monitor {
@@ -20,18 +22,18 @@ impl Monitor {
         if self.network.borrow().is_some() {
             return Ok(());
         }
-        let networks = Networks::of(self.engine.root());
-        let Some(mut attached) = networks.attach(&self.container.borrow().config)? else { return Ok(()) };
+        let Some(mut attached) = self.networks().attach(&self.container.borrow().config)? else {
+            return Ok(());
+        };
         relay::serve(&mut attached);
-        *self.network.borrow_mut() = Some(Rc::new(attached));
+        *self.network.borrow_mut() = Some(attached);
         Ok(())
     }
 
     /// Leaves the container's networks: all of it is gone when this returns.
     pub(super) fn leave_networks(&self) {
         let Some(attached) = self.network.borrow_mut().take() else { return };
-        let networks = Networks::of(self.engine.root());
-        if let Err(e) = networks.release(&attached.attachment.container) {
+        if let Err(e) = self.networks().release(&attached.attachment.container) {
             // The next command sweeps.
             tracing::warn!("{e}");
         }
@@ -40,6 +42,102 @@ impl Monitor {
     /// What the container's interfaces are, for those who look at it.
     pub(super) fn attachment(&self) -> Option<Attachment> {
         self.network.borrow().as_ref().map(|attached| attached.attachment.clone())
+    }
+
+    /// Joins one more network while the container runs: the host's side first, then a card in one of the VM's free
+    /// places, then the guest's driver and addresses.
+    ///
+    /// # Errors
+    /// In words; the container is then where it was.
+    pub(super) async fn connect(&self, join: Join) -> Result<MonitorMessage, String> {
+        let run = self.up().await?;
+        let _alone = self.network_change.lock().await;
+        let id = self.container.borrow().id().clone();
+        let after = self.networks().join(&id, &join).map_err(|e| e.to_string())?;
+        let Some(endpoint) = after.endpoints.last().cloned() else { return Err("it is gone".to_owned()) };
+        let plugged = match self.plug(&run, &after, &endpoint).await {
+            Ok(()) => {
+                let mut container = self.container.borrow_mut();
+                self.engine.connect_held(&mut container, join).map_err(|e| e.to_string())
+            }
+            Err(e) => Err(e),
+        };
+        if let Err(e) = plugged {
+            self.unplug(&run, &endpoint).await;
+            if let Err(e) = self.networks().leave(&id, &endpoint.network) {
+                tracing::warn!("{e}");
+            }
+            return Err(e);
+        }
+        self.now_attached(after);
+        Ok(MonitorMessage::Done)
+    }
+
+    /// Leaves a network while the container runs: the host's side first, so that nothing passes whatever the guest does.
+    ///
+    /// # Errors
+    /// In words, when it is not on the network or the host refuses.
+    pub(super) async fn disconnect(&self, network: &str) -> Result<MonitorMessage, String> {
+        let run = self.up().await?;
+        let _alone = self.network_change.lock().await;
+        let id = self.container.borrow().id().clone();
+        self.engine.disconnect_held(&mut self.container.borrow_mut(), network).map_err(|e| e.to_string())?;
+        let Some(before) = self.attachment() else { return Ok(MonitorMessage::Done) };
+        let left = before.endpoints.iter().find(|endpoint| endpoint.network_name == network);
+        let Some(left) = left else { return Ok(MonitorMessage::Done) };
+        let Some(after) = self.networks().leave(&id, &left.network).map_err(|e| e.to_string())? else {
+            return Ok(MonitorMessage::Done);
+        };
+        self.now_attached(after.clone());
+        self.unplug(&run, left).await;
+        halt::point("network.unplugged");
+        match after.public() {
+            // The world is behind another network now.
+            Some(way_out) if before.public() != Some(way_out) => self.lead_out(&run, &after, way_out).await?,
+            _ => {}
+        }
+        Ok(MonitorMessage::Done)
+    }
+
+    async fn plug(&self, run: &Run, attachment: &Attachment, endpoint: &Endpoint) -> Result<(), String> {
+        let queues = queues(run.vm().resources().vcpus());
+        let taps = endpoint.open_tap(queues).map_err(|e| e.to_string())?;
+        let device =
+            run.vm().plug(endpoint.number, card(endpoint), &taps).await.map_err(|e| e.to_string())?;
+        drop(taps);
+        halt::point("network.plugged");
+        let hosts = network_spec::own_lines(&attachment.hostname, endpoint);
+        let interface = network_spec::interface(attachment, endpoint);
+        run.agent.connect_network(device, interface, hosts).await.map_err(|e| e.message)
+    }
+
+    /// Has the guest let go of a card, and takes it away whether it does or not.
+    async fn unplug(&self, run: &Run, endpoint: &Endpoint) {
+        let Some(device) = run.vm().device(endpoint.number) else { return };
+        if let Err(e) = run.agent.disconnect_network(device, endpoint.mac).await {
+            tracing::warn!("the guest does not let go of {}: {}", endpoint.network_name, e.message);
+        }
+        if let Err(e) = run.vm().unplug(endpoint.number).await {
+            tracing::warn!("cannot take the card of {} away: {e}", endpoint.network_name);
+        }
+    }
+
+    /// Has the guest send what is for the world through an interface that it has.
+    async fn lead_out(&self, run: &Run, attachment: &Attachment, endpoint: &Endpoint) -> Result<(), String> {
+        let Some(device) = run.vm().device(endpoint.number) else { return Ok(()) };
+        let interface = network_spec::interface(attachment, endpoint);
+        run.agent.connect_network(device, interface, Vec::new()).await.map_err(|e| e.message)
+    }
+
+    /// Unless the container has ended meanwhile, and left them all.
+    fn now_attached(&self, attachment: Attachment) {
+        if let Some(attached) = self.network.borrow_mut().as_mut() {
+            attached.change(attachment);
+        }
+    }
+
+    fn networks(&self) -> Networks {
+        Networks::of(self.engine.root())
     }
 }
 
@@ -53,11 +151,19 @@ pub fn cards(
     launch: &mut Launch,
 ) -> Result<Vec<NetworkConfig>, NetworkError> {
     let Some(attached) = attached else { return Ok(Vec::new()) };
-    let queues = vcpus.min(u8::try_from(MAX_QUEUE_PAIRS).unwrap_or(1));
-    let taps = attached.open_taps(queues)?;
+    let taps = attached.open_taps(queues(vcpus))?;
     let cards = attached.attachment.endpoints.iter().zip(taps).map(|(endpoint, taps)| NetworkConfig {
         taps: taps.into_iter().map(|tap| launch.add(tap)).collect::<Vec<Fd>>(),
-        card: NetworkCard { mac: MacAddress(endpoint.mac.0), mtu: endpoint.mtu, receive: None, send: None },
+        card: card(endpoint),
     });
     Ok(cards.collect())
+}
+
+fn card(endpoint: &Endpoint) -> NetworkCard {
+    NetworkCard { mac: MacAddress(endpoint.mac.0), mtu: endpoint.mtu, receive: None, send: None }
+}
+
+/// As many queues as processors can use.
+fn queues(vcpus: u8) -> u8 {
+    vcpus.min(u8::try_from(MAX_QUEUE_PAIRS).unwrap_or(1))
 }

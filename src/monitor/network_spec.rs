@@ -29,33 +29,23 @@ pub fn network(request: &NetworkRequest, attachment: Option<&Attachment>) -> Net
     let Some(attachment) = attachment.filter(|attachment| !attachment.endpoints.is_empty()) else {
         return NetworkSpec::default();
     };
-    let endpoints = attachment.endpoints.iter().enumerate();
-    let mut interfaces: Vec<_> =
-        endpoints.map(|(at, endpoint)| interface(format!("eth{at}"), endpoint)).collect();
-    // The world is behind the first network that leads there, in each family.
-    let leads_out = |wanted: &dyn Fn(&Endpoint) -> bool| {
-        attachment.endpoints.iter().position(|endpoint| !endpoint.internal && wanted(endpoint))
-    };
-    if let Some(at) = leads_out(&|_| true) {
-        interfaces[at].gateway_v4 = Some(attachment.endpoints[at].gateway4);
-    }
-    if let Some(at) = leads_out(&|endpoint| endpoint.gateway6.is_some()) {
-        interfaces[at].gateway_v6 = attachment.endpoints[at].gateway6;
-    }
+    let interfaces = attachment.endpoints.iter().map(|endpoint| interface(attachment, endpoint)).collect();
     NetworkSpec { interfaces, dns: dns(request, attachment) }
 }
 
-/// An endpoint as an interface that is no way to other networks.
-pub fn interface(name: String, endpoint: &Endpoint) -> Interface {
+/// One of a container's endpoints as an interface. The world is behind the first network that leads there, in each family.
+pub fn interface(attachment: &Attachment, endpoint: &Endpoint) -> Interface {
     let v4 = InterfaceAddress { address: endpoint.ipv4.addr().into(), prefix: endpoint.ipv4.prefix_len() };
     let v6 = endpoint.ipv6.map(|v6| InterfaceAddress { address: v6.addr().into(), prefix: v6.prefix_len() });
+    let leads_out = attachment.public() == Some(endpoint);
+    let leads_out_v6 = attachment.public_v6() == Some(endpoint);
     Interface {
         mac: endpoint.mac,
-        name,
+        name: format!("eth{}", endpoint.number),
         mtu: endpoint.mtu.into(),
         addresses: [Some(v4), v6].into_iter().flatten().collect(),
-        gateway_v4: None,
-        gateway_v6: None,
+        gateway_v4: leads_out.then_some(endpoint.gateway4),
+        gateway_v6: endpoint.gateway6.filter(|_| leads_out_v6),
     }
 }
 

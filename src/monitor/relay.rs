@@ -24,24 +24,25 @@ const REST: Duration = Duration::from_millis(100);
 /// Begins to pass on what arrives at the TCP ports that are held at IPv6 addresses; that ends with the process. The relay
 /// takes their sockets over.
 pub fn serve(attached: &mut Attached) {
-    let Some(target) = attached.attachment.public().map(|endpoint| endpoint.ipv4.addr()) else { return };
     let (relayed, held): (Vec<_>, Vec<_>) = std::mem::take(&mut attached.held)
         .into_iter()
         .partition(|held| held.port.host_ip.is_ipv6() && held.port.protocol == Protocol::Tcp);
     attached.held = held;
     for held in relayed {
-        let target = SocketAddr::new(target.into(), held.port.container_port);
+        let (port, container) = (held.port.container_port, attached.reached_at.subscribe());
+        let target = move || container.borrow().map(|address| SocketAddr::new(address.into(), port));
         let listener = StdTcpListener::from(held.socket);
         let task = spawn_local(async move {
             if let Err(e) = accept(listener, target).await {
-                tracing::warn!("nothing is passed on to {target} any more: {e}");
+                tracing::warn!("nothing is passed on to port {port} any more: {e}");
             }
         });
         attached.relays.push(task.abort_handle());
     }
 }
 
-async fn accept(listener: StdTcpListener, target: SocketAddr) -> io::Result<()> {
+/// `target` is nowhere while no network of the container leads out.
+async fn accept(listener: StdTcpListener, target: impl Fn() -> Option<SocketAddr>) -> io::Result<()> {
     let listener = TcpListener::from_std(listener)?;
     let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     loop {
@@ -51,6 +52,7 @@ async fn accept(listener: StdTcpListener, target: SocketAddr) -> io::Result<()> 
             tokio::time::sleep(REST).await;
             continue;
         };
+        let Some(target) = target() else { continue };
         spawn_local(async move {
             let _place = place;
             pass_on(client, target).await;

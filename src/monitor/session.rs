@@ -136,6 +136,8 @@ impl Session {
             }
             ClientMessage::Update { update } => self.monitor.update(update).await,
             ClientMessage::Rename { name } => self.rename(&name),
+            ClientMessage::Connect { join } => self.monitor.connect(join).await,
+            ClientMessage::Disconnect { network } => self.monitor.disconnect(&network).await,
             ClientMessage::Stats => {
                 let stats = self.monitor.up().await?.agent.stats().await.map_err(|e| e.message)?;
                 Ok(MonitorMessage::Stats { stats })

@@ -1,13 +1,17 @@
 //! The VM process as its monitor sees it: started, dialed from, ended.
 
+use std::cell::RefCell;
 use std::fs::File;
 use std::io::{self, Read};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
-use moat_vmm::config::{DiskConfig, DiskLimits, Fd, JailConfig, SegmentConfig, VmConfig, VsockConfig};
+use moat_vmm::config::{
+    DiskConfig, DiskLimits, Fd, JailConfig, NetworkCard, SegmentConfig, VmConfig, VsockConfig,
+};
 use moat_vmm::control::{Answer, Command, MAX_PACKET};
 use moat_vmm::launch::{Child, Exit, Launch, LaunchError};
+use moat_vmm::layout;
 use moat_vmm::report::{MAX_REPORT_LINE, Report, StopReason};
 use nix::fcntl::OFlag;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
@@ -15,6 +19,7 @@ use thiserror::Error;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::net::UnixStream;
+use tokio::sync::Mutex;
 use tokio::time::timeout;
 
 use super::descriptors;
@@ -25,7 +30,7 @@ use crate::engine::cgroup::Cgroup;
 use crate::engine::config::Resources;
 use crate::engine::container::Container;
 use crate::network::NetworkError;
-use crate::network::attach::Attached;
+use crate::network::attach::{Attached, MAX_NETWORKS};
 use crate::store::ImageDisk;
 
 /// The guest's context id. Each VM has a vsock of its own, so all of them can be the same.
@@ -34,6 +39,16 @@ const GUEST_CID: u32 = 3;
 /// Words for the guest's kernel: no network interface that nobody asked for; free memory is reported in pieces of 64 KiB
 /// and more, where the default of 2 MiB leaves most of an idle guest's memory with it.
 const COMMAND_LINE: &str = "dummy.numdummies=0 page_reporting.page_reporting_order=4";
+
+/// How many disks a VM has.
+const DISKS: usize = 2;
+
+/// How many places for network cards a VM has beyond those that it needs at its start. Each costs the booting guest a look
+/// and the VMM a parked thread.
+const SPARE_NETWORKS: usize = 4;
+
+const NO_PLACE: &str = "the virtual machine has no room for another network card while it runs: disconnect the \
+    container from a network, or stop it, connect it and start it again";
 
 /// How long the VMM may take to answer.
 const CONTROL_LIMIT: Duration = Duration::from_secs(10);
@@ -71,8 +86,18 @@ pub struct Vm {
     child: Child,
     exit: AsyncFd<OwnedFd>,
     dial: AsyncFd<OwnedFd>,
-    control: AsyncFd<OwnedFd>,
+    control: Mutex<AsyncFd<OwnedFd>>,
+    /// Its places for network cards, and which are in them.
+    places: RefCell<Vec<Option<Plugged>>>,
     report: File,
+}
+
+/// A network card in its place.
+struct Plugged {
+    /// The container's interface.
+    number: u8,
+    /// What the guest's kernel calls the device.
+    device: String,
 }
 
 /// A connection that the guest opened.
@@ -111,7 +136,7 @@ impl Vm {
             command_line: COMMAND_LINE.to_owned(),
             disks: disks(container, disk, &mut launch)?,
             networks: cards(network, container.config.resources.vcpus(), &mut launch)?,
-            spare_networks: 0,
+            spare_networks: spares(network),
             vsock: VsockConfig { guest_cid: GUEST_CID, dial: launch.add(their_dial) },
             control: Some(launch.add(their_control)),
             balloon: true,
@@ -127,7 +152,8 @@ impl Vm {
             exit: descriptors::watched(child.as_fd().try_clone_to_owned()?)?,
             child,
             dial: descriptors::watched(dial)?,
-            control: descriptors::watched(control)?,
+            control: Mutex::new(descriptors::watched(control)?),
+            places: RefCell::new(places(network)),
             report: report.into(),
         })
     }
@@ -181,20 +207,67 @@ impl Vm {
         self.child.is_stopped().unwrap_or(false)
     }
 
-    /// Leaves the guest with `memory_mib` of memory, as soon as it gives the rest away. One caller at a time.
+    /// Leaves the guest with `memory_mib` of memory, as soon as it gives the rest away.
     ///
     /// # Errors
     /// When the VM refuses or does not answer.
     pub async fn set_memory(&self, memory_mib: u32) -> io::Result<()> {
-        let command = serde_json::to_vec(&Command::Balloon { target_mib: memory_mib })?;
-        descriptors::send(self.control.get_ref().as_fd(), &command, &[])?;
+        match self.command(&Command::Balloon { target_mib: memory_mib }, &[]).await? {
+            Answer::Memory { .. } => Ok(()),
+            _ => Err(io::Error::other("the VM answered another question")),
+        }
+    }
+
+    /// Puts a card on `taps` into a free place, as the container's interface `number`. Returns what the guest's kernel calls
+    /// the device. One caller at a time.
+    ///
+    /// # Errors
+    /// When there is no place, or the VM refuses or does not answer.
+    pub async fn plug(&self, number: u8, card: NetworkCard, taps: &[OwnedFd]) -> io::Result<String> {
+        let free = self.places.borrow().iter().position(Option::is_none);
+        let free = free.ok_or_else(|| io::Error::other(NO_PLACE))?;
+        let taps: Vec<_> = taps.iter().map(AsFd::as_fd).collect();
+        // There are no more places than devices.
+        let device = self.network(&Command::AttachNetwork { slot: free as u8, card }, &taps).await?;
+        self.places.borrow_mut()[free] = Some(Plugged { number, device: device.clone() });
+        Ok(device)
+    }
+
+    /// What the guest's kernel calls the device of the container's interface `number`.
+    pub fn device(&self, number: u8) -> Option<String> {
+        let places = self.places.borrow();
+        let plugged = places.iter().flatten().find(|plugged| plugged.number == number)?;
+        Some(plugged.device.clone())
+    }
+
+    /// Takes the card of the container's interface `number` away. One caller at a time.
+    ///
+    /// # Errors
+    /// When the VM refuses or does not answer.
+    pub async fn unplug(&self, number: u8) -> io::Result<()> {
+        let is_it = |place: &Option<Plugged>| place.as_ref().is_some_and(|plugged| plugged.number == number);
+        let Some(slot) = self.places.borrow().iter().position(is_it) else { return Ok(()) };
+        self.network(&Command::DetachNetwork { slot: slot as u8 }, &[]).await?;
+        self.places.borrow_mut()[slot] = None;
+        Ok(())
+    }
+
+    async fn network(&self, command: &Command, taps: &[BorrowedFd<'_>]) -> io::Result<String> {
+        match self.command(command, taps).await? {
+            Answer::Network { device } => Ok(device),
+            _ => Err(io::Error::other("the VM answered another question")),
+        }
+    }
+
+    async fn command(&self, command: &Command, along: &[BorrowedFd<'_>]) -> io::Result<Answer> {
+        let control = self.control.lock().await;
+        descriptors::send(control.get_ref().as_fd(), &serde_json::to_vec(command)?, along)?;
         let mut buffer = [0; MAX_PACKET];
         let receive = |fd: &OwnedFd| descriptors::receive(fd.as_fd(), &mut buffer);
-        let length = timeout(CONTROL_LIMIT, self.control.async_io(Interest::READABLE, receive)).await??.0;
+        let length = timeout(CONTROL_LIMIT, control.async_io(Interest::READABLE, receive)).await??.0;
         match serde_json::from_slice(&buffer[..length])? {
-            Answer::Memory { .. } => Ok(()),
-            Answer::Network { .. } => Err(io::Error::other("the VM answered another question")),
             Answer::Refused { message } => Err(io::Error::other(message)),
+            answer => Ok(answer),
         }
     }
 
@@ -260,6 +333,22 @@ fn packets() -> io::Result<(OwnedFd, OwnedFd)> {
     let (ours, theirs) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)?;
     nix::fcntl::fcntl(&ours, nix::fcntl::FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
     Ok((ours, theirs))
+}
+
+/// How many cards can be added while the VM runs: some, when it has networks at all.
+fn spares(network: Option<&Attached>) -> u8 {
+    // Neither is more than the devices of a VM.
+    network.map_or(0, |attached| SPARE_NETWORKS.min(MAX_NETWORKS - attached.attachment.endpoints.len()) as u8)
+}
+
+/// The places for cards of a VM that starts.
+fn places(network: Option<&Attached>) -> Vec<Option<Plugged>> {
+    let endpoints = network.map(|attached| attached.attachment.endpoints.as_slice()).unwrap_or_default();
+    // Devices are in the order of the configuration: disks, then networks.
+    let plugged = endpoints.iter().zip(DISKS..).map(|(endpoint, index)| {
+        Some(Plugged { number: endpoint.number, device: layout::device_name(index) })
+    });
+    plugged.chain((0..spares(network)).map(|_| None)).collect()
 }
 
 /// `vda`, the image, and `vdb`, the writable disk.

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::engine::ResourceUpdate;
 use crate::engine::state::Verb;
+use crate::network::request::Join;
 
 /// From a client to the monitor.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -73,6 +74,16 @@ pub enum ClientMessage {
         /// The name.
         name: String,
     },
+    /// Join one more network.
+    Connect {
+        /// Which, and as whom.
+        join: Join,
+    },
+    /// Leave a network.
+    Disconnect {
+        /// Its name.
+        network: String,
+    },
     /// What it uses.
     Stats,
     /// Its processes.
@@ -98,6 +109,8 @@ impl ClientMessage {
             Self::Wait => Verb::Wait,
             Self::Update { .. } => Verb::Update,
             Self::Rename { .. } => Verb::Rename,
+            Self::Connect { .. } => Verb::Connect,
+            Self::Disconnect { .. } => Verb::Disconnect,
             Self::Stats => Verb::Stats,
             Self::Processes => Verb::Top,
             Self::Archive { task: ArchiveTask::Changes } => Verb::Diff,

@@ -1,10 +1,12 @@
 //! A container joins its networks before its VM starts, and leaves them after it has ended.
 
 use std::collections::BTreeSet;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::OwnedFd;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use moat_vmm::layout::{FIXED_VIRTIO_DEVICES, MAX_VIRTIO_DEVICES};
+use tokio::sync::watch;
 use tokio::task::AbortHandle;
 
 use super::endpoint::{Attachment, Endpoint};
@@ -20,8 +22,8 @@ use crate::engine::id::{ContainerId, random_hex};
 use crate::halt;
 use crate::record::write;
 
-/// How many networks a container can join: one digit of a tap's name tells them apart.
-pub const MAX_NETWORKS: usize = 16;
+/// How many networks a container can join: as many cards as its VM has room for beside two disks.
+pub const MAX_NETWORKS: usize = MAX_VIRTIO_DEVICES - FIXED_VIRTIO_DEVICES - 2;
 
 /// What a running container has of networks, and what holds it.
 #[derive(Debug)]
@@ -32,6 +34,8 @@ pub struct Attached {
     pub held: Vec<HeldPort>,
     /// What passes on connections for ports whose sockets it has; it ends with this.
     pub relays: Vec<AbortHandle>,
+    /// The address that it passes them on to: the one at which the container is reached from outside.
+    pub reached_at: watch::Sender<Option<Ipv4Addr>>,
 }
 
 impl Drop for Attached {
@@ -41,21 +45,40 @@ impl Drop for Attached {
 }
 
 impl Attached {
-    /// Opens the tap of each interface, with `queues` queues, and attaches it to its bridge. The interface is there for as
-    /// long as the descriptors are.
+    fn new(attachment: Attachment, held: Vec<HeldPort>) -> Self {
+        let reached_at = watch::Sender::new(None);
+        let mut attached = Self { attachment: attachment.clone(), held, relays: Vec::new(), reached_at };
+        attached.change(attachment);
+        attached
+    }
+
+    /// The container is now on these networks.
+    pub fn change(&mut self, attachment: Attachment) {
+        self.reached_at.send_replace(attachment.public().map(|endpoint| endpoint.ipv4.addr()));
+        self.attachment = attachment;
+    }
+
+    /// Opens the tap of each interface, see [`Endpoint::open_tap`].
     ///
     /// # Errors
     /// When the host refuses.
     pub fn open_taps(&self, queues: u8) -> Result<Vec<Vec<OwnedFd>>, NetworkError> {
-        let links = Links::open().map_err(NetworkError::host("use the host's links"))?;
-        let open = |endpoint: &Endpoint| {
-            let taps = tap::open(&endpoint.tap, queues).map_err(NetworkError::host("make a tap"))?;
-            links
-                .attach(&endpoint.tap, &endpoint.bridge, endpoint.mtu.into())
-                .map_err(NetworkError::host("attach a tap to its bridge"))?;
-            Ok(taps)
-        };
-        self.attachment.endpoints.iter().map(open).collect()
+        self.attachment.endpoints.iter().map(|endpoint| endpoint.open_tap(queues)).collect()
+    }
+}
+
+impl Endpoint {
+    /// Opens the tap, with `queues` queues, and attaches it to its bridge. The interface is there for as long as the
+    /// descriptors are.
+    ///
+    /// # Errors
+    /// When the host refuses.
+    pub fn open_tap(&self, queues: u8) -> Result<Vec<OwnedFd>, NetworkError> {
+        let taps = tap::open(&self.tap, queues).map_err(NetworkError::host("make a tap"))?;
+        Links::open()
+            .and_then(|links| links.attach(&self.tap, &self.bridge, self.mtu.into()))
+            .map_err(NetworkError::host("attach a tap to its bridge"))?;
+        Ok(taps)
     }
 }
 
@@ -105,7 +128,7 @@ impl Networks {
             return Err(e);
         }
         halt::point("network.admitted");
-        Ok(Some(Attached { attachment, held, relays: Vec::new() }))
+        Ok(Some(Attached::new(attachment, held)))
     }
 
     /// Whether a container could have what it asks for, as far as that can be told before it starts.
@@ -136,7 +159,7 @@ impl Networks {
         Ok(networks)
     }
 
-    fn admit(&self, attachment: &Attachment) -> Result<(), NetworkError> {
+    pub(super) fn admit(&self, attachment: &Attachment) -> Result<(), NetworkError> {
         let v6 = attachment.endpoints.iter().any(|endpoint| endpoint.ipv6.is_some() && !endpoint.internal);
         let closed = link::enable_forwarding(v6)
             .map_err(NetworkError::host("let the host pass packets on (net.ipv4.ip_forward)"))?;
@@ -151,7 +174,7 @@ impl Networks {
     }
 
     /// Makes the bridge of a network if it is not there: at its first container, and again after the host was booted.
-    fn ensure_bridge(&self, mut network: Network) -> Result<Network, NetworkError> {
+    pub(super) fn ensure_bridge(&self, mut network: Network) -> Result<Network, NetworkError> {
         if link::exists(&network.bridge) {
             return Ok(network);
         }
@@ -201,14 +224,15 @@ impl Networks {
         request: &NetworkRequest,
     ) -> Result<Vec<Endpoint>, NetworkError> {
         let others = self.attachments()?;
-        let pairs = networks.iter().zip(&request.networks).enumerate();
-        pairs.map(|(index, (network, join))| endpoint(container, index, network, join, &others)).collect()
+        let pairs = networks.iter().zip(&request.networks);
+        pairs.zip(0..).map(|((network, join), at)| endpoint(container, at, network, join, &others)).collect()
     }
 }
 
-fn endpoint(
+/// Interface `number` of a container. `others` are those whose addresses are taken.
+pub(super) fn endpoint(
     container: &ContainerId,
-    index: usize,
+    number: u8,
     network: &Network,
     join: &Join,
     others: &[Attachment],
@@ -230,7 +254,8 @@ fn endpoint(
         network: network.id.clone(),
         network_name: network.name.clone(),
         id,
-        tap: format!("{TAP_PREFIX}{}{index:x}", &container.as_str()[..11]),
+        number,
+        tap: format!("{TAP_PREFIX}{}{number:x}", &container.as_str()[..11]),
         bridge: network.bridge.clone(),
         mac: join.mac.unwrap_or_else(|| mac::derived(ipv4)),
         ipv4: Ipv4Net::new(ipv4, prefix4).map_err(|_| NetworkError::Full(network.name.clone()))?,

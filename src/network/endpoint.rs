@@ -21,7 +21,7 @@ pub struct Attachment {
     pub name: String,
     /// Its host name.
     pub hostname: String,
-    /// Its interfaces, `eth0` first.
+    /// Its interfaces, in the order in which it joined. The first that leads out is its way to the world.
     pub endpoints: Vec<Endpoint>,
     /// Its published ports.
     pub ports: Vec<PublishedPort>,
@@ -39,6 +39,8 @@ pub struct Endpoint {
     pub network_name: String,
     /// Its id, 64 digits.
     pub id: String,
+    /// Which of the container's interfaces: 0 is `eth0`.
+    pub number: u8,
     /// The tap's name.
     pub tap: String,
     /// The name of the bridge that the tap is on.
@@ -67,5 +69,15 @@ impl Attachment {
     /// The interface through which the world is reached, and reaches the published ports.
     pub fn public(&self) -> Option<&Endpoint> {
         self.endpoints.iter().find(|endpoint| !endpoint.internal)
+    }
+
+    /// The same for IPv6.
+    pub fn public_v6(&self) -> Option<&Endpoint> {
+        self.endpoints.iter().find(|endpoint| !endpoint.internal && endpoint.gateway6.is_some())
+    }
+
+    /// Its interface on a network.
+    pub fn on(&self, network: &NetworkId) -> Option<&Endpoint> {
+        self.endpoints.iter().find(|endpoint| endpoint.network == *network)
     }
 }

@@ -5,7 +5,7 @@
 //! subnet     who gets which address                request    what a user asks for
 //! port       published ports                       publish    the sockets that hold them; holder: whose they are
 //! link, tap  bridges and the containers' cables    firewall   what may pass them
-//! attach     all of it for one container: up before its VM starts, down after it has ended
+//! attach     all of it for one container: up before its VM starts, down after it has ended; change: while it runs
 //! names      who a container's neighbours are, for the name server
 //! ```
 //! ```text
@@ -19,6 +19,7 @@
 //! whoever comes next ([`Networks::sweep`]); the record is written before the elements and removed after them.
 
 pub mod attach;
+mod change;
 pub mod endpoint;
 pub mod firewall;
 mod holder;
@@ -78,6 +79,11 @@ pub enum NetworkError {
     /// What was asked makes no sense.
     #[error("{0}")]
     Invalid(String),
+    /// The container runs without networks.
+    #[error(
+        "the container was started without networks, so its virtual machine has no room for a card: stop it, connect it and start it again"
+    )]
+    NoCards,
     /// There is no subnet left to give out.
     #[error(
         "could not find an available, non-overlapping IPv4 address pool among the defaults to assign to the network; name one with --subnet"

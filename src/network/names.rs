@@ -96,6 +96,7 @@ mod tests {
         Endpoint {
             network: network.to_string().repeat(64).parse::<NetworkId>().unwrap(),
             network_name: name.to_owned(),
+            number: 0,
             id: "0".repeat(64),
             tap: "tap".to_owned(),
             bridge: "bridge".to_owned(),

@@ -1,10 +1,10 @@
-//! `kill -9` of the command, the monitor, the VM and of all three, at every named place of a container's life and of what
-//! is done with its files.
+//! `kill -9` of the command, the monitor, the VM and of all three, at every named place of a container's life, of what is
+//! done with its files, and of its joining a network and leaving it.
 
 use std::path::Path;
 use std::process::{Child, Stdio};
 
-use moat::halt::{FILE_POINTS, POINTS};
+use moat::halt::{FILE_POINTS, NETWORK_POINTS, POINTS};
 
 use crate::support::{Moat, eventually, kill_9, names_in, processes_of, vm_processes};
 
@@ -96,11 +96,16 @@ fn check(moat: &Moat, context: &str) {
     eventually("everything to be gone", || {
         moat.containers().is_empty() && processes_of(moat.root()).is_empty()
     });
-    for place in ["containers", "names"] {
+    for place in ["containers", "names", "networks/attached"] {
         assert_eq!(names_in(&moat.root().join(place)), Vec::<String>::new(), "{context}: {place}");
     }
     let left: Vec<_> = cgroups().into_iter().filter(|name| ids.contains(name)).collect();
     assert_eq!(left, Vec::<String>::new(), "{context}: cgroups");
+    let taps: Vec<_> = names_in(Path::new("/sys/class/net"))
+        .into_iter()
+        .filter(|link| ids.iter().any(|id| link.starts_with(&format!("mt-{}", &id[..11]))))
+        .collect();
+    assert_eq!(taps, Vec::<String>::new(), "{context}: taps");
 }
 
 /// Brings a container to `point` with its command, kills the victim there, and looks at what is left.
@@ -178,13 +183,41 @@ fn at_every_point_of_work_on_files() {
     moat.assert_clean();
 }
 
+/// Kills the victim while a container that runs joins a network or leaves it.
+fn crash_network(moat: &Moat, point: &str, victim: Victim) {
+    let leaves = matches!(point, "network.left" | "network.unplugged");
+    // The monitor inherits the place where it is to halt from the command that starts it.
+    let mut run = moat.command(["run", "-d", "--name", "box", "localhost/busybox", "sleep", "100000"]);
+    run.env("MOAT_HALT_AT", point).stdout(Stdio::null()).status().expect("it starts");
+    let verb = if leaves { "disconnect" } else { "connect" };
+    let network = if leaves { "bridge" } else { "shop" };
+    crash_command(moat, point, victim, &["network", verb, network, "box"]);
+}
+
+#[test]
+fn at_every_point_of_a_change_of_networks() {
+    let moat = Moat::with(&["busybox"]);
+    moat.run(["network", "create", "shop"]).ok();
+    for (round, point) in NETWORK_POINTS.into_iter().enumerate() {
+        crash_network(&moat, point, VICTIMS[(round + 1) % 4]);
+    }
+    moat.run(["run", "--rm", "--network", "shop", "localhost/busybox", "true"]).ok();
+    moat.run(["network", "rm", "shop"]).ok();
+    moat.assert_clean();
+}
+
 #[test]
 #[ignore = "a long story: a hundred crashes"]
 fn a_hundred_times() {
     let moat = Moat::with(&["busybox"]);
     let place = tempfile::tempdir().expect("a directory");
+    moat.run(["network", "create", "shop"]).ok();
     let mut rounds = 0;
     for victim in VICTIMS {
+        for point in NETWORK_POINTS {
+            crash_network(&moat, point, victim);
+            rounds += 1;
+        }
         for (point, args) in file_work(place.path()) {
             crash_files(&moat, point, victim, &args, rounds % 2 == 0);
             rounds += 1;

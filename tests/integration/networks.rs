@@ -86,3 +86,87 @@ fn without_a_network_there_is_no_device() {
     let devices = ["run", "--rm", "--network", "none", "localhost/busybox", "ls", "/sys/class/net"];
     assert_eq!(moat.run(devices).ok(), "lo\n");
 }
+
+fn exec(moat: &Moat, name: &str, script: &str) -> String {
+    moat.run(["exec", name, "sh", "-c", script]).ok()
+}
+
+/// While it runs: cards come and go, and with them addresses, names and the way out.
+#[test]
+fn a_running_container_joins_networks_and_leaves_them() {
+    let moat = Moat::with(&["busybox"]);
+    for network in ["shop", "back"] {
+        moat.run(["network", "create", network]).ok();
+    }
+    server(&moat, &["--name", "web", "--hostname", "web", "--network", "shop", "-p", "18081:80"]);
+    moat.sleeper(&["--name", "client"]);
+    let fetch = || moat.run(["exec", "client", "wget", "-T", "60", "-qO-", "http://web/"]);
+    fetch().code(1);
+    moat.run(["network", "connect", "--alias", "customer", "shop", "client"]).ok();
+    eventually("the server is found by name", || fetch().text().contains("hello from web"));
+    let listed = ["inspect", "-f", "{{range $name, $network := .NetworkSettings.Networks}}{{$name}} {{end}}"];
+    assert_eq!(moat.run(listed.iter().chain(&["client"])).ok(), "bridge shop \n");
+    let interfaces = "cd /sys/class/net; echo *";
+    assert_eq!(exec(&moat, "client", interfaces), "eth0 eth1 lo\n");
+    let own = exec(&moat, "client", "ip -4 -o addr show eth1 | sed 's/.*inet \\([0-9.]*\\).*/\\1/'");
+    assert!(exec(&moat, "client", "cat /etc/hosts").contains(own.trim()), "{own}");
+    assert!(exec(&moat, "web", "nslookup -type=a customer").contains(own.trim()), "{own}");
+    let again = moat.run(["network", "connect", "shop", "client"]);
+    again.code(1).says(&["endpoint with name client already exists in network shop"]);
+    // The way out follows.
+    let gateway = "ip route show default | cut -d' ' -f3,5";
+    let first = exec(&moat, "client", gateway);
+    assert!(first.ends_with(" eth0\n"), "{first}");
+    moat.run(["network", "disconnect", "bridge", "client"]).ok();
+    let second = exec(&moat, "client", gateway);
+    assert!(second.ends_with(" eth1\n") && second != first, "{second}");
+    assert!(fetch().ok().contains("hello from web"));
+    moat.run(["network", "disconnect", "shop", "client"]).ok();
+    assert_eq!(exec(&moat, "client", interfaces), "lo\n");
+    assert!(!exec(&moat, "client", "cat /etc/hosts").contains(own.trim()));
+    moat.run(["network", "disconnect", "shop", "client"])
+        .code(1)
+        .says(&["container client is not connected to network shop"]);
+    // Every place can be used again, that of the first card too; and what was connected stays so.
+    for network in ["back", "shop", "bridge"] {
+        moat.run(["network", "connect", network, "client"]).ok();
+    }
+    assert_eq!(exec(&moat, "client", interfaces), "eth0 eth1 eth2 lo\n");
+    assert!(fetch().ok().contains("hello from web"));
+    moat.run(["restart", "-t", "0", "client"]).ok();
+    assert_eq!(exec(&moat, "client", interfaces), "eth0 eth1 eth2 lo\n");
+    assert!(fetch().ok().contains("hello from web"));
+    // A published port is where the server is reached, on whatever network.
+    moat.run(["network", "connect", "back", "web"]).ok();
+    moat.run(["network", "disconnect", "shop", "web"]).ok();
+    for address in ["127.0.0.1:18081", "[::1]:18081"] {
+        assert!(get(address).is_ok_and(|text| text.contains("hello from web")), "{address}");
+    }
+    moat.run(["pause", "client"]).ok();
+    moat.run(["network", "disconnect", "back", "client"]).code(1).says(&["is paused"]);
+    moat.run(["rm", "-f", "web", "client"]).ok();
+    moat.run(["network", "rm", "shop", "back"]).ok();
+    moat.assert_clean();
+}
+
+/// A virtual machine has so many places for cards, and one without networks has none.
+#[test]
+fn there_are_so_many_places_for_cards() {
+    let moat = Moat::with(&["busybox"]);
+    let names = ["n1", "n2", "n3", "n4", "n5"];
+    for name in names {
+        moat.run(["network", "create", name]).ok();
+    }
+    moat.sleeper(&["--name", "box", "--network", "n1"]);
+    moat.sleeper(&["--name", "alone", "--network", "none"]);
+    for name in &names[1..] {
+        moat.run(["network", "connect", name, "box"]).ok();
+    }
+    let full = moat.run(["network", "connect", "bridge", "box"]);
+    full.code(1).says(&["no room for another network card while it runs", "start it again"]);
+    assert_eq!(exec(&moat, "box", "ls /sys/class/net | wc -l"), "6\n");
+    moat.run(["network", "connect", "n1", "alone"]).code(1).says(&["was started without networks"]);
+    moat.run(["rm", "-f", "box", "alone"]).ok();
+    moat.run(["network", "rm"].iter().chain(&names)).ok();
+    moat.assert_clean();
+}

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use moat::engine::config::ContainerConfig;
 use moat::network::attach::Attached;
+use moat::network::endpoint::Endpoint;
 use moat::network::port::PortRequest;
 use moat::network::request::{ExtraHost, Join, NetworkRequest};
 use moat::network::{Networks, tap};
@@ -74,6 +75,17 @@ impl Host {
         Cable::new(tap)
     }
 
+    /// The hardware addresses of what the world sends to the host.
+    pub fn world_macs(&self) -> ([u8; 6], [u8; 6]) {
+        let output = Command::new("ip").args(["-o", "link", "show", "wan0"]).output().expect("ip");
+        let text = String::from_utf8(output.stdout).expect("text");
+        let mac =
+            text.split("link/ether ").nth(1).expect("an address").split(' ').next().expect("an address");
+        let bytes: Vec<u8> =
+            mac.split(':').map(|byte| u8::from_str_radix(byte, 16).expect("a byte")).collect();
+        (WORLD_MAC, bytes.try_into().expect("six bytes"))
+    }
+
     pub fn config(&self, name: &str, network: NetworkRequest) -> ContainerConfig {
         let digit = name.bytes().next().expect("a name");
         let mut config = json!({
@@ -104,6 +116,16 @@ impl Host {
         let guest = Guest { attached, cables, _lock: lock };
         guest.introduce();
         guest
+    }
+
+    /// The container joins one more network, and has one more cable in its hands.
+    pub fn join(&self, guest: &mut Guest, join: Join) -> Endpoint {
+        let after = self.networks.join(&guest.attached.attachment.container, &join).expect("a network");
+        let endpoint = after.endpoints.last().expect("an endpoint").clone();
+        guest.cables.push(Cable::new(endpoint.open_tap(1).expect("a tap").remove(0)));
+        guest.attached.change(after);
+        guest.introduce();
+        endpoint
     }
 
     pub fn run(&self, name: &str, request: NetworkRequest) -> Guest {

@@ -3,16 +3,7 @@
 use std::net::{Ipv4Addr, UdpSocket};
 
 use crate::frame;
-use crate::host::{HOST, Host, WORLD, WORLD_MAC, alone, publishing};
-
-/// The hardware address of the host's end of its cable to the world.
-fn host_mac() -> [u8; 6] {
-    let output = std::process::Command::new("ip").args(["-o", "link", "show", "wan0"]).output().unwrap();
-    let text = String::from_utf8(output.stdout).unwrap();
-    let mac = text.split("link/ether ").nth(1).unwrap().split(' ').next().unwrap().to_owned();
-    let mut bytes = mac.split(':').map(|byte| u8::from_str_radix(byte, 16).unwrap());
-    std::array::from_fn(|_| bytes.next().unwrap())
-}
+use crate::host::{HOST, Host, WORLD, alone, publishing};
 
 #[test]
 fn the_world_reaches_published_ports_and_nothing_else() {
@@ -20,7 +11,7 @@ fn the_world_reaches_published_ports_and_nothing_else() {
         let host = Host::new();
         let world = host.world();
         let guest = host.run("a", publishing(&["5353:53/udp", "127.0.0.1:6000:60/udp"]));
-        let macs = (WORLD_MAC, host_mac());
+        let macs = host.world_macs();
         let send = |to: (Ipv4Addr, u16), text: &str| {
             world.send(&frame::udp(macs, (WORLD, 4000), to, text.as_bytes()));
         };

@@ -43,7 +43,8 @@ pub enum Command {
     /// has virtual CPUs and at most [`crate::config::MAX_QUEUE_PAIRS`]. Answered with [`Answer::Network`]; the guest finds the card when
     /// it binds its driver to that device.
     AttachNetwork {
-        /// Which place, from 0 to below [`crate::config::VmConfig::spare_networks`].
+        /// Which place: those of [`crate::config::VmConfig::networks`] come first, then the
+        /// [`crate::config::VmConfig::spare_networks`].
         slot: u8,
         /// What the guest sees.
         card: NetworkCard,

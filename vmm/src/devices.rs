@@ -32,10 +32,20 @@ pub struct Devices {
 pub struct Handles {
     /// The balloon's number and sizes, if there is a balloon.
     pub balloon: Option<(usize, Arc<Sizes>)>,
-    /// The places for networks: the device's number and the thread that will serve it.
-    pub spares: Vec<(usize, net::Server)>,
-    /// The most queue pairs that a network in such a place can have.
-    pub spare_pairs: usize,
+    /// The places for networks: those that had one from the start, then those that were free.
+    pub places: Vec<Place>,
+}
+
+/// A place for a network, whose device can come and go.
+pub struct Place {
+    /// The device's number on the bus.
+    pub device: usize,
+    /// The thread that serves it.
+    pub server: net::Server,
+    /// The most queue pairs that it can have.
+    pub pairs: usize,
+    /// Whether there is a network in it.
+    pub taken: bool,
 }
 
 fn failed(error: impl std::fmt::Display) -> BootError {
@@ -59,11 +69,14 @@ impl Devices {
             let disk = open_disk(disk, files).map_err(|error| failed(format!("disk {index}: {error}")))?;
             devices.push(Block::new(disk, &format!("disk{index}"), limits).map_err(failed)?);
         }
+        // A guest uses no more than it has processors.
+        let pairs = usize::from(config.vcpus).min(MAX_QUEUE_PAIRS);
         for (index, (network, taps)) in config.networks.iter().zip(networks).enumerate() {
-            let server = net::server(&format!("net{index}")).map_err(failed)?;
+            let pairs = pairs.max(taps.len());
+            let server = devices.place(true, pairs)?;
             let device = open_network(server, network, taps)
                 .map_err(|error| failed(format!("network {index}: {error}")))?;
-            devices.push(device);
+            devices.all.push((Box::new(device), net::queues(pairs)));
         }
         devices.push(Vsock::new(config.vsock.guest_cid, dial).map_err(failed)?);
         devices.push(Rng::new().map_err(failed)?);
@@ -72,14 +85,19 @@ impl Devices {
             devices.handles.balloon = Some((devices.all.len(), Arc::clone(&sizes)));
             devices.push(Balloon::new(sizes).map_err(failed)?);
         }
-        // A guest uses no more than it has processors.
-        devices.handles.spare_pairs = usize::from(config.vcpus).min(MAX_QUEUE_PAIRS);
-        for index in 0..config.spare_networks {
-            let server = net::server(&format!("spare-net{index}")).map_err(failed)?;
-            devices.handles.spares.push((devices.all.len(), server));
-            devices.all.push((Box::new(Absent), net::queues(devices.handles.spare_pairs)));
+        for _ in 0..config.spare_networks {
+            devices.place(false, pairs)?;
+            devices.all.push((Box::new(Absent), net::queues(pairs)));
         }
         Ok(devices)
+    }
+
+    /// Notes that the next device is a place for networks; returns the thread that serves it.
+    fn place(&mut self, taken: bool, pairs: usize) -> Result<net::Server, BootError> {
+        let places = &mut self.handles.places;
+        let server = net::server(&format!("net{}", places.len())).map_err(failed)?;
+        places.push(Place { device: self.all.len(), server: Arc::clone(&server), pairs, taken });
+        Ok(server)
     }
 
     fn push(&mut self, device: impl VirtioDevice + 'static) {

@@ -73,6 +73,8 @@ pub const VIRTIO_SIZE: u64 = 0x1000;
 pub const VIRTIO_FIRST_IRQ: u32 = 5;
 /// As many virtio devices as the IOAPIC has pins from [`VIRTIO_FIRST_IRQ`] on.
 pub const MAX_VIRTIO_DEVICES: usize = (IOAPIC_PINS - VIRTIO_FIRST_IRQ) as usize;
+/// As many of them are no disk and no network: vsock, the random generator, the balloon.
+pub const FIXED_VIRTIO_DEVICES: usize = 3;
 
 /// Where a PC has the IOAPIC; KVM emulates it there.
 pub const IOAPIC_START: u32 = 0xfec0_0000;
@@ -93,6 +95,12 @@ pub const fn virtio_address(index: usize) -> u64 {
 /// The interrupt of the virtio device `index`.
 pub const fn virtio_irq(index: usize) -> u32 {
     VIRTIO_FIRST_IRQ + index as u32
+}
+
+/// What Linux calls the virtio device `index` on its platform bus: it numbers the devices of its command line in their
+/// order (drivers/virtio/virtio_mmio.c).
+pub fn device_name(index: usize) -> String {
+    format!("virtio-mmio.{index}")
 }
 
 /// The ranges of RAM of a guest with `bytes` of memory: start and length in bytes.

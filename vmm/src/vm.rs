@@ -150,8 +150,7 @@ fn check(config: &VmConfig) -> Result<(), BootError> {
         )?;
         within(&format!("the MTU of network {index}"), card.mtu.into(), MIN_MTU.into(), u16::MAX.into())?;
     }
-    // The others: vsock, rng, balloon.
-    let most = count(layout::MAX_VIRTIO_DEVICES - 3);
+    let most = count(layout::MAX_VIRTIO_DEVICES - layout::FIXED_VIRTIO_DEVICES);
     within("the number of disks", count(config.disks.len()), 0, most)?;
     let all = config.disks.len() + config.networks.len() + usize::from(config.spare_networks);
     within("the number of disks, networks and spare networks", count(all), 0, most)

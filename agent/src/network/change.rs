@@ -21,7 +21,8 @@ use crate::sys::poll::{self, Interest};
 /// How long a device may take to become an interface.
 const LIMIT: Duration = Duration::from_secs(10);
 
-/// Takes a device of the VM into use; `hosts_file` is the container's /etc/hosts.
+/// Takes a device of the VM into use; `hosts_file` is the container's /etc/hosts. Of an interface that is there already
+/// only the gateways are new.
 ///
 /// # Errors
 /// In words.
@@ -37,6 +38,8 @@ pub fn connect(
     let news = Socket::link_news().context("cannot hear of network devices")?;
     let links = Links::open().context("cannot speak to the kernel's network")?;
     let found = match find(&links, interface.mac)? {
+        // It is in use, and from now on the way out as well.
+        Some(found) if found.name == interface.name => return links.lead_out(found.index, interface),
         Some(found) => found,
         None => {
             tell_driver("bind", device)?;

@@ -105,6 +105,15 @@ impl Links {
             self.add_address(index, address)
                 .context(&format!("cannot give the network interface {name} the address {ip}/{prefix}"))?;
         }
+        self.lead_out(index, interface)
+    }
+
+    /// Sends what is for nobody on the device's networks to its gateways, if it has any.
+    ///
+    /// # Errors
+    /// The first thing that did not work, in words.
+    pub fn lead_out(&self, index: u32, interface: &Interface) -> Result<(), Failure> {
+        let name = &interface.name;
         let gateways = [interface.gateway_v4.map(IpAddr::V4), interface.gateway_v6.map(IpAddr::V6)];
         for gateway in gateways.into_iter().flatten() {
             self.add_default_route(index, gateway)

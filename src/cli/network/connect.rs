@@ -3,18 +3,24 @@
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::process::ExitCode;
 
+use moat::engine::state::Verb;
 use moat::engine::{Engine, EngineError};
+use moat::monitor::wire::ClientMessage;
 use moat::network::mac::{self, MacAddress};
 use moat::network::request::Join;
 use moat::root::Root;
 
+use crate::cli::each::{Answered, ask};
 use crate::cli::parse;
 
-/// Connect a container that does not run to a network
+/// Connect a container to a network
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
   moat network connect shop web
-  moat network connect --alias db --ip 10.5.0.7 shop mariadb")]
+  moat network connect --alias db --ip 10.5.0.7 shop mariadb
+
+A container that runs gets the network's card at once, as its next interface: its virtual machine has
+room for four more than it was started with. One that does not run gets it when it starts.")]
 pub struct ConnectArgs {
     /// The container's IPv4 address
     #[arg(long, value_name = "ADDRESS")]
@@ -36,8 +42,10 @@ pub struct ConnectArgs {
     container: String,
 }
 
-/// Disconnect a container that does not run from a network
+/// Disconnect a container from a network
 #[derive(clap::Args)]
+#[command(after_help = "Examples:
+  moat network disconnect shop web")]
 pub struct DisconnectArgs {
     /// Also when the network is gone
     #[arg(short, long)]
@@ -50,7 +58,7 @@ pub struct DisconnectArgs {
     container: String,
 }
 
-/// Has the container join at its next start.
+/// Has the container join at once if it runs, and at its start otherwise.
 pub fn connect(args: ConnectArgs, root: Root) -> anyhow::Result<ExitCode> {
     let engine = Engine::open(root)?;
     let container = engine.find(&args.container)?;
@@ -62,11 +70,14 @@ pub fn connect(args: ConnectArgs, root: Root) -> anyhow::Result<ExitCode> {
         mac: args.mac_address,
         aliases: args.alias,
     };
-    engine.connect(&container, join)?;
+    let request = ClientMessage::Connect { join: join.clone() };
+    if let Answered::Idle(container) = ask(&engine, &container, Verb::Connect, &request)? {
+        engine.connect(&container, join)?;
+    }
     Ok(ExitCode::SUCCESS)
 }
 
-/// Has the container start without it from now on.
+/// Has the container leave at once if it runs, and start without it otherwise.
 pub fn disconnect(args: &DisconnectArgs, root: Root) -> anyhow::Result<ExitCode> {
     let engine = Engine::open(root)?;
     let container = engine.find(&args.container)?;
@@ -75,6 +86,9 @@ pub fn disconnect(args: &DisconnectArgs, root: Root) -> anyhow::Result<ExitCode>
         Err(_) if args.force => args.network.clone(),
         Err(e) => return Err(EngineError::from(e).into()),
     };
-    engine.disconnect(&container, &network)?;
+    let request = ClientMessage::Disconnect { network: network.clone() };
+    if let Answered::Idle(container) = ask(&engine, &container, Verb::Disconnect, &request)? {
+        engine.disconnect(&container, &network)?;
+    }
     Ok(ExitCode::SUCCESS)
 }

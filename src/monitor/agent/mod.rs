@@ -318,7 +318,6 @@ impl Agent {
     ///
     /// # Errors
     /// When the guest refuses or does not answer.
-    #[allow(dead_code)] // `network connect` to a running container is what asks
     pub async fn connect_network(
         &self,
         device: String,
@@ -333,13 +332,11 @@ impl Agent {
     ///
     /// # Errors
     /// As [`Agent::connect_network`].
-    #[allow(dead_code)] // `network connect` to a running container is what asks
     pub async fn disconnect_network(&self, device: String, mac: MacAddress) -> Result<(), RequestError> {
         let request = RequestId(self.next_id());
         self.change_network(request, HostMessage::DisconnectNetwork { request, device, mac }).await
     }
 
-    #[allow(dead_code)] // `network connect` to a running container is what asks
     async fn change_network(&self, request: RequestId, message: HostMessage) -> Result<(), RequestError> {
         let (sender, answer) = oneshot::channel();
         self.expected.borrow_mut().networks.insert(request, sender);

@@ -83,6 +83,34 @@ impl Firewall {
         self.remove(&own)
     }
 
+    /// Changes what was admitted for `before` to what `after` has, in one transaction.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn change(&self, before: &Attachment, after: &Attachment) -> io::Result<()> {
+        let (old, new) = (elements(before), elements(after));
+        let gone = old.iter().filter(|it| !new.contains(it) && !ruleset::of_bridges(it.set));
+        let come = new.iter().filter(|it| !old.contains(it));
+        let mut batch = Batch::new();
+        for element in gone {
+            batch.remove_element(element.family, TABLE, element.set, &element.key);
+        }
+        for element in come {
+            batch.add_element(element.family, TABLE, element.set, &element.key, &element.value);
+        }
+        match self.0.obey(&batch.finish()) {
+            Err(e) if e.raw_os_error() == Some(libc::ENOENT) => {}
+            other => return other,
+        }
+        // Something was missing, so nothing has changed.
+        self.expel(before)?;
+        match self.add(&new) {
+            // The rules themselves are gone: nothing passes, and the next container puts them back.
+            Err(e) if e.raw_os_error() == Some(libc::ENOENT) => Ok(()),
+            other => other,
+        }
+    }
+
     /// Forgets the bridge of a network that is removed.
     ///
     /// # Errors

@@ -32,8 +32,8 @@ pub struct Server {
 impl Server {
     /// Answers on `socket` for a VM of this much memory, whose devices on `bus` are in its hands.
     pub fn new(socket: OwnedFd, memory_mib: u32, bus: Arc<Bus>, handles: Handles) -> Self {
-        let Handles { balloon, spares, spare_pairs } = handles;
-        let networks = Networks::new(Arc::clone(&bus), spares, spare_pairs);
+        let Handles { balloon, places } = handles;
+        let networks = Networks::new(Arc::clone(&bus), places);
         Self { socket, memory_mib, bus, balloon, networks }
     }
 
@@ -122,6 +122,7 @@ mod tests {
     use nix::sys::socket::{AddressFamily, SockFlag, SockType, recv, socketpair};
 
     use super::*;
+    use crate::devices::Place;
 
     struct Rig {
         server: Server,
@@ -213,10 +214,11 @@ mod tests {
         const CARD: &str = r#""card":{"mac":"02:42:ac:11:00:02","mtu":1500,"receive":null,"send":null}"#;
         let attach = |slot| format!(r#"{{"attach-network":{{"slot":{slot},{CARD}}}}}"#);
         let mut rig = Rig::new();
-        assert!(rig.refused(attach(0).as_bytes()).contains("from 1 to 0"));
+        assert!(rig.refused(attach(0).as_bytes()).contains("no room for another network"));
         assert!(rig.refused(br#"{"detach-network":{"slot":0}}"#).contains("no room for another network"));
-        let spares = vec![(7, crate::virtio::net::server("net-test").unwrap())];
-        rig.server.networks = Networks::new(Arc::clone(&rig.server.bus), spares, 2);
+        let server = crate::virtio::net::server("net-test").unwrap();
+        let places = vec![Place { device: 7, server, pairs: 2, taken: false }];
+        rig.server.networks = Networks::new(Arc::clone(&rig.server.bus), places);
         assert_eq!(rig.refused(attach(0).as_bytes()), "0 taps came along, but must be from 1 to 2");
         assert_eq!(rig.refused(br#"{"detach-network":{"slot":0}}"#), "slot 0 is empty");
         assert!(rig.refused(attach(0).replace(":11:", ":111:").as_bytes()).contains("no Ethernet address"));

@@ -1,0 +1,85 @@
+//! A running container joins one more network, or leaves one.
+
+use super::attach::{MAX_NETWORKS, check, endpoint};
+use super::endpoint::{Attachment, Endpoint};
+use super::firewall::Firewall;
+use super::record::{Network, NetworkId};
+use super::request::Join;
+use super::{NetworkError, Networks};
+use crate::engine::id::ContainerId;
+use crate::halt;
+use crate::record::write;
+
+impl Networks {
+    /// Joins a running container to one more network: address, bridge, firewall. Returns its place in its networks as it
+    /// is now; the new interface is the last. Only its monitor may.
+    ///
+    /// # Errors
+    /// When it has no networks, is on this one already, something is taken, or the host refuses; nothing has changed then.
+    pub fn join(&self, container: &ContainerId, join: &Join) -> Result<Attachment, NetworkError> {
+        let network = self.find(&join.network)?;
+        check(&network, join)?;
+        let (before, after) = {
+            let _lock = self.lock()?;
+            self.sweep()?;
+            let before = self.attachment(container)?.ok_or(NetworkError::NoCards)?;
+            let mut after = before.clone();
+            after.endpoints.push(self.reserve_one(&before, network, join)?);
+            write(&self.attachment_path(container), &after)?;
+            (before, after)
+        };
+        halt::point("network.joined");
+        if let Err(e) = self.admit(&after) {
+            let _lock = self.lock()?;
+            write(&self.attachment_path(container), &before)?;
+            return Err(e);
+        }
+        Ok(after)
+    }
+
+    fn reserve_one(
+        &self,
+        attachment: &Attachment,
+        network: Network,
+        join: &Join,
+    ) -> Result<Endpoint, NetworkError> {
+        if attachment.on(&network.id).is_some() {
+            return Err(NetworkError::Invalid(format!(
+                "endpoint with name {} already exists in network {}",
+                attachment.name, network.name
+            )));
+        }
+        let free = |number: &u8| attachment.endpoints.iter().all(|endpoint| endpoint.number != *number);
+        let number = (0..).take(MAX_NETWORKS).find(free).ok_or_else(|| {
+            NetworkError::Invalid(format!("a container joins at most {MAX_NETWORKS} networks"))
+        })?;
+        let network = self.ensure_bridge(network)?;
+        endpoint(&attachment.container, number, &network, join, &self.attachments()?)
+    }
+
+    /// Takes a running container out of a network: from here on nothing of it passes there. Returns its place in its
+    /// networks as it is now; nothing when it has none, or is not on this one. Only its monitor may.
+    ///
+    /// # Errors
+    /// When the host refuses; it can be tried again.
+    pub fn leave(
+        &self,
+        container: &ContainerId,
+        network: &NetworkId,
+    ) -> Result<Option<Attachment>, NetworkError> {
+        let _lock = self.lock()?;
+        let Some(before) = self.attachment(container)? else { return Ok(None) };
+        if before.on(network).is_none() {
+            return Ok(None);
+        }
+        let mut after = before.clone();
+        after.endpoints.retain(|endpoint| endpoint.network != *network);
+        Firewall::open()
+            .and_then(|firewall| firewall.change(&before, &after))
+            .map_err(NetworkError::host("take the container out of the network"))?;
+        halt::point("network.left");
+        write(&self.attachment_path(container), &after)?;
+        self.remove_idle_bridge()?;
+        Ok(Some(after))
+    }
+}
