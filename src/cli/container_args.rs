@@ -12,6 +12,7 @@ use moat::engine::restart::RestartPolicy;
 
 use super::network_args::NetworkArgs;
 use super::parse::{self, LogOption};
+use super::rate_args::RateArgs;
 
 /// The flags, the image and the command.
 #[derive(clap::Args)]
@@ -68,6 +69,8 @@ pub struct ContainerArgs {
     network: NetworkArgs,
     #[command(flatten)]
     resources: ResourceArgs,
+    #[command(flatten)]
+    rates: RateArgs,
     #[command(flatten)]
     security: SecurityArgs,
     #[command(flatten)]
@@ -184,6 +187,7 @@ impl ContainerArgs {
             pids_limit: pids_limit.and_then(NonZeroU32::new),
             ulimits: self.resources.ulimit,
             shm_size: self.resources.shm_size,
+            rates: self.rates.rates(),
             read_only: self.read_only,
             tmpfs: self.tmpfs,
             auto_remove: self.rm,

@@ -47,6 +47,7 @@ mod prune;
 mod ps;
 mod pull;
 mod push;
+mod rate_args;
 mod rename;
 mod restart;
 mod rm;

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 
 use jiff::Timestamp;
+use moat_vmm::config::{DiskLimits, RateLimit};
 use serde::{Deserialize, Serialize};
 
 use super::health::HealthCheck;
@@ -41,6 +42,9 @@ pub struct ContainerConfig {
     pub hostname: String,
     /// What it may use.
     pub resources: Resources,
+    /// How fast its disks and network may be.
+    #[serde(default)]
+    pub rates: Rates,
     /// Whether the container sees its root file system read-only.
     pub read_only: bool,
     /// File systems in memory.
@@ -154,6 +158,18 @@ impl Resources {
         let wanted = self.milli_cpus.map_or(1, |limit| limit.get().div_ceil(1000));
         u8::try_from(wanted).unwrap_or(u8::MAX).clamp(1, moat_vmm::config::MAX_VCPUS)
     }
+}
+
+/// How fast a container's disks and network may be; what is not limited is as fast as it can be.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Rates {
+    /// The disk with the image.
+    pub image: DiskLimits,
+    /// The disk with what it writes.
+    pub writable: DiskLimits,
+    /// Bytes that each network card may send, and receive.
+    pub network: Option<RateLimit>,
 }
 
 /// A file system in the guest's memory.

@@ -54,6 +54,7 @@ pub(super) fn configure(
             milli_cpus: options.milli_cpus,
             pids_limit: options.pids_limit,
         },
+        rates: options.rates,
         read_only: options.read_only,
         tmpfs: options.tmpfs,
         auto_remove: options.auto_remove,

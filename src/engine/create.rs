@@ -5,7 +5,7 @@ use std::fs::DirBuilder;
 use std::num::NonZeroU32;
 use std::os::unix::fs::DirBuilderExt;
 
-use super::config::{LogLimits, Security, Tmpfs, Ulimit};
+use super::config::{LogLimits, Rates, Security, Tmpfs, Ulimit};
 use super::configure::configure;
 use super::container::{Container, Directory};
 use super::health::HealthOptions;
@@ -49,6 +49,8 @@ pub struct CreateOptions {
     pub memory_mib: Option<u32>,
     /// Processor time in thousandths of one processor.
     pub milli_cpus: Option<NonZeroU32>,
+    /// How fast its disks and network may be.
+    pub rates: Rates,
     /// Whether it sees its root file system read-only.
     pub read_only: bool,
     /// File systems in memory.

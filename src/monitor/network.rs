@@ -1,12 +1,13 @@
 //! The container's networks for as long as its monitor lives: joined before the first boot, kept over restarts, left at
 //! the end; and changed while it runs.
 
-use moat_vmm::config::{Fd, MAX_QUEUE_PAIRS, MacAddress, NetworkCard, NetworkConfig};
+use moat_vmm::config::{Fd, MAX_QUEUE_PAIRS, MacAddress, NetworkCard, NetworkConfig, RateLimit};
 use moat_vmm::launch::Launch;
 
 use super::run::Run;
 use super::wire::MonitorMessage;
 use super::{Monitor, network_spec, relay};
+use crate::engine::config::ContainerConfig;
 use crate::halt;
 use crate::network::attach::Attached;
 use crate::network::endpoint::{Attachment, Endpoint};
@@ -102,8 +103,8 @@ impl Monitor {
     async fn plug(&self, run: &Run, attachment: &Attachment, endpoint: &Endpoint) -> Result<(), String> {
         let queues = queues(run.vm().resources().vcpus());
         let taps = endpoint.open_tap(queues).map_err(|e| e.to_string())?;
-        let device =
-            run.vm().plug(endpoint.number, card(endpoint), &taps).await.map_err(|e| e.to_string())?;
+        let card = card(endpoint, self.container.borrow().config.rates.network);
+        let device = run.vm().plug(endpoint.number, card, &taps).await.map_err(|e| e.to_string())?;
         drop(taps);
         halt::point("network.plugged");
         let hosts = network_spec::own_lines(&attachment.hostname, endpoint);
@@ -147,20 +148,20 @@ impl Monitor {
 /// When the host refuses.
 pub fn cards(
     attached: Option<&Attached>,
-    vcpus: u8,
+    config: &ContainerConfig,
     launch: &mut Launch,
 ) -> Result<Vec<NetworkConfig>, NetworkError> {
     let Some(attached) = attached else { return Ok(Vec::new()) };
-    let taps = attached.open_taps(queues(vcpus))?;
+    let taps = attached.open_taps(queues(config.resources.vcpus()))?;
     let cards = attached.attachment.endpoints.iter().zip(taps).map(|(endpoint, taps)| NetworkConfig {
         taps: taps.into_iter().map(|tap| launch.add(tap)).collect::<Vec<Fd>>(),
-        card: card(endpoint),
+        card: card(endpoint, config.rates.network),
     });
     Ok(cards.collect())
 }
 
-fn card(endpoint: &Endpoint) -> NetworkCard {
-    NetworkCard { mac: MacAddress(endpoint.mac.0), mtu: endpoint.mtu, receive: None, send: None }
+fn card(endpoint: &Endpoint, rate: Option<RateLimit>) -> NetworkCard {
+    NetworkCard { mac: MacAddress(endpoint.mac.0), mtu: endpoint.mtu, receive: rate, send: rate }
 }
 
 /// As many queues as processors can use.

@@ -6,9 +6,7 @@ use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
-use moat_vmm::config::{
-    DiskConfig, DiskLimits, Fd, JailConfig, NetworkCard, SegmentConfig, VmConfig, VsockConfig,
-};
+use moat_vmm::config::{DiskConfig, Fd, JailConfig, NetworkCard, SegmentConfig, VmConfig, VsockConfig};
 use moat_vmm::control::{Answer, Command, MAX_PACKET};
 use moat_vmm::launch::{Child, Exit, Launch, LaunchError};
 use moat_vmm::layout;
@@ -135,7 +133,7 @@ impl Vm {
             initramfs: launch.add(Artifacts::open(&artifacts.initramfs())?.into()),
             command_line: COMMAND_LINE.to_owned(),
             disks: disks(container, disk, &mut launch)?,
-            networks: cards(network, container.config.resources.vcpus(), &mut launch)?,
+            networks: cards(network, &container.config, &mut launch)?,
             spare_networks: spares(network),
             vsock: VsockConfig { guest_cid: GUEST_CID, dial: launch.add(their_dial) },
             control: Some(launch.add(their_control)),
@@ -358,12 +356,10 @@ fn disks(container: &Container, image: ImageDisk, launch: &mut Launch) -> Result
         offset: 0,
         length: segment.length,
     });
-    let image = DiskConfig::ReadOnly { segments: segments.collect(), limits: DiskLimits::default() };
+    let rates = container.config.rates;
+    let image = DiskConfig::ReadOnly { segments: segments.collect(), limits: rates.image };
     let writable = File::options().read(true).write(true).open(container.directory.writable())?;
-    Ok(vec![
-        image,
-        DiskConfig::ReadWrite { file: launch.add(writable.into()), limits: DiskLimits::default() },
-    ])
+    Ok(vec![image, DiskConfig::ReadWrite { file: launch.add(writable.into()), limits: rates.writable }])
 }
 
 fn debug_console_descriptor(wanted: bool, launch: &mut Launch) -> io::Result<Option<Fd>> {

@@ -48,7 +48,9 @@ fn main() {
     ] {
         test(mode, refused);
     }
-    for mode in ["dial-flood", "wrong-token", "stdout-twice", "flood", "bad-output", "half-output"] {
+    for mode in
+        ["dial-flood", "wrong-token", "stdout-twice", "flood", "bad-output", "half-output", "bad-names"]
+    {
         test(mode, survived);
     }
     test("lies", lies);

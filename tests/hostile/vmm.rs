@@ -135,7 +135,9 @@ impl Guest {
 
     fn answer(&mut self, message: HostMessage) -> anyhow::Result<()> {
         match message {
-            HostMessage::Start { token, .. } => self.start(&token),
+            HostMessage::Start { spec, token, .. } => {
+                self.start(&token, spec.network.dns.is_resolved_by_host())
+            }
             HostMessage::Archive { request, token, task } => self.archive(request, &token, &task),
             HostMessage::Stats { request } => {
                 let huge = u64::MAX;
@@ -174,12 +176,13 @@ impl Guest {
         }
     }
 
-    fn start(&mut self, token: &StreamToken) -> anyhow::Result<()> {
+    fn start(&mut self, token: &StreamToken, names: bool) -> anyhow::Result<()> {
         if self.mode == "wrong-token" {
             let wrong = StreamToken("00".repeat(16));
             let _guess = self.stream(Stream::Output, &wrong)?;
             let _archive = self.stream(Stream::Archive, token)?;
         }
+        let names = names.then(|| self.stream(Stream::Names, token)).transpose()?;
         let mut output = self.stream(Stream::Output, token)?;
         if self.mode == "stdout-twice" {
             let _second = self.stream(Stream::Output, token)?;
@@ -194,6 +197,11 @@ impl Guest {
                     output.write_all(&header)?;
                     output.write_all(&bytes)?;
                 }
+            }
+            "bad-names" => {
+                let mut names = names.as_ref().ok_or_else(|| anyhow::anyhow!("nobody resolves names"))?;
+                // No query at all, until nobody listens any more.
+                while names.write_all(&[0xff; 4096]).is_ok() {}
             }
             "bad-output" => output.write_all(&[9, 9, 9, 9, 255, 255, 255, 255, 1, 2, 3])?,
             "half-output" => {

@@ -1,5 +1,9 @@
 //! What `run` lets people say about a container's limits and powers, seen from inside.
 
+use std::cell::Cell;
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
+
 use crate::support::{Moat, busybox, eventually, names_in};
 
 /// The effective capabilities of a process started with `options`, as a number.
@@ -114,4 +118,44 @@ fn a_log_is_as_large_as_it_may_be() {
     assert_eq!(text, "line 19998 of a flood\nline 19999 of a flood\n");
     moat.run(["rm", "box"]).ok();
     moat.assert_clean();
+}
+
+/// What is limited takes its time; how much longer it takes is the machine's affair.
+#[test]
+fn disks_and_network_are_as_fast_as_was_said() {
+    let moat = Moat::with(&["busybox"]);
+    let limits = ["--network-rate", "512k", "--device-write-bps", "1m", "--device-read-bps", "/dev/vdb:1m"];
+    let id = moat.sleeper(&[&["--name", "slow"], &limits[..]].concat());
+    let timed = |script: &str| {
+        let began = Instant::now();
+        moat.run(["exec", "slow", "sh", "-c", script]).ok();
+        began.elapsed()
+    };
+    // A tenth of a second's worth is free.
+    let written =
+        timed("dd if=/dev/zero of=/file bs=64k count=64 && sync && echo 3 >/proc/sys/vm/drop_caches || sync");
+    assert!(written >= Duration::from_millis(3_800), "{written:?}");
+    let inspect = |field: &str| moat.run(["inspect", "-f", field, "slow"]).ok();
+    let both = r#"[{"Path":"/dev/vda","Rate":1048576},{"Path":"/dev/vdb","Rate":1048576}]"#;
+    assert_eq!(inspect("{{json .HostConfig.BlkioDeviceWriteBps}}").trim(), both);
+    assert_eq!(
+        inspect("{{json .HostConfig.BlkioDeviceReadBps}}").trim(),
+        r#"[{"Path":"/dev/vdb","Rate":1048576}]"#
+    );
+    let address = inspect("{{.NetworkSettings.IPAddress}}");
+    let server = ["exec", "-d", "slow", "sh", "-c", "nc -l -p 99 </file"];
+    moat.run(server).ok();
+    let received = Cell::new(Duration::ZERO);
+    eventually("the server takes a connection", || {
+        let Ok(mut stream) = TcpStream::connect((address.trim(), 99)) else { return false };
+        let began = Instant::now();
+        let count = std::io::copy(&mut stream, &mut std::io::sink()).expect("it sends");
+        received.set(began.elapsed());
+        count == 4 << 20
+    });
+    // Eight seconds' worth, with headers.
+    assert!(received.get() >= Duration::from_millis(7_500), "{:?}", received.get());
+    moat.run(["rm", "-f", &id]).ok();
+    let refused = ["run", "--device-read-bps", "/dev/sda:1m", "localhost/busybox"];
+    moat.run(refused).code(125).says(&["no disk /dev/sda", "/dev/vdb"]);
 }

@@ -9,6 +9,7 @@ use moat::engine::restart::RestartPolicy;
 use moat::engine::signal;
 use moat::engine::state::{State, Status};
 use moat::network::endpoint::Attachment;
+use moat_vmm::config::{DiskLimits, RateLimit};
 use serde_json::{Map, Value, json};
 
 use super::network;
@@ -146,9 +147,21 @@ fn host_config(config: &ContainerConfig) -> Value {
         "Memory": u64::from(resources.memory_mib) << 20,
         "NanoCpus": resources.milli_cpus.map_or(0, |limit| u64::from(limit.get()) * 1_000_000),
         "PidsLimit": resources.pids_limit,
+        "BlkioDeviceReadBps": rates(config, |disk| disk.read_bytes),
+        "BlkioDeviceWriteBps": rates(config, |disk| disk.write_bytes),
+        "BlkioDeviceReadIOps": rates(config, |disk| disk.read_operations),
+        "BlkioDeviceWriteIOps": rates(config, |disk| disk.write_operations),
+        "NetworkRate": config.rates.network.map_or(0, |rate| rate.per_second),
         "Ulimits": config.process.ulimits.iter().map(ulimit).collect::<Vec<_>>(),
         "Init": config.init,
     })
+}
+
+/// One limit of each disk that has it, as Docker lists those of the host's devices.
+fn rates(config: &ContainerConfig, of: fn(&DiskLimits) -> Option<RateLimit>) -> Value {
+    let disks = [("/dev/vda", &config.rates.image), ("/dev/vdb", &config.rates.writable)];
+    let limited = disks.into_iter().filter_map(|(path, disk)| Some((path, of(disk)?.per_second)));
+    limited.map(|(path, rate)| json!({ "Path": path, "Rate": rate })).collect()
 }
 
 /// Docker's names for the image's and the user's words about the process.
