@@ -34,11 +34,14 @@ struct DiskRate {
     limit: RateLimit,
 }
 
+/// One of a disk's limits.
+type Field = fn(&mut DiskLimits) -> &mut Option<RateLimit>;
+
 impl RateArgs {
     /// What the container is to have.
     pub fn rates(self) -> Rates {
         let mut rates = Rates { network: self.network_rate, ..Rates::default() };
-        let fields: [(Vec<DiskRate>, fn(&mut DiskLimits) -> &mut Option<RateLimit>); 4] = [
+        let fields: [(Vec<DiskRate>, Field); 4] = [
             (self.device_read_bps, |disk| &mut disk.read_bytes),
             (self.device_write_bps, |disk| &mut disk.write_bytes),
             (self.device_read_iops, |disk| &mut disk.read_operations),
