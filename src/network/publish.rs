@@ -96,8 +96,12 @@ fn hold(wanted: SocketAddr, container: ContainerPort) -> Result<HeldPort, Errno>
         SocketAddr::V4(v4) => bind(socket.as_raw_fd(), &SockaddrIn::from(v4))?,
         SocketAddr::V6(v6) => {
             setsockopt(&socket, sockopt::Ipv6V6Only, &true)?;
+            let listens = container.protocol == Protocol::Tcp;
+            // Connections that the relay of a monitor had which was killed are remembered for a minute. Whoever else
+            // listens is in the way all the same.
+            setsockopt(&socket, sockopt::ReuseAddr, &listens)?;
             bind(socket.as_raw_fd(), &SockaddrIn6::from(v6))?;
-            if container.protocol == Protocol::Tcp {
+            if listens {
                 listen(&socket, Backlog::new(BACKLOG)?)?;
             }
         }
@@ -150,6 +154,23 @@ mod tests {
         assert!(error.contains(&format!("by process {}", std::process::id())), "{error}");
         drop(listener);
         assert_eq!(publish(&[again], &[]).unwrap()[0].port.host_port, port.host_port);
+    }
+
+    #[test]
+    fn connections_that_were_do_not_hold_a_port() {
+        let held = publish(&[request("[::1]::80")], &[]).unwrap();
+        let address = SocketAddr::new(std::net::Ipv6Addr::LOCALHOST.into(), held[0].port.host_port);
+        let listener = std::net::TcpListener::from(held.into_iter().next().unwrap().socket);
+        let client = std::net::TcpStream::connect(address).unwrap();
+        listener.set_nonblocking(false).unwrap();
+        // The side that closes first is the one that remembers.
+        drop(listener.accept().unwrap());
+        drop(listener);
+        drop(client);
+        let again = request(&format!("[::1]:{}:80", address.port()));
+        let held = publish(std::slice::from_ref(&again), &[]).unwrap();
+        assert!(publish(&[again], &[]).unwrap_err().to_string().contains("already allocated"));
+        drop(held);
     }
 
     #[test]
