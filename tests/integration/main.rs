@@ -19,6 +19,7 @@ mod options;
 mod real_images;
 mod run;
 mod scarcity;
+mod services;
 mod stories;
 mod streams;
 #[path = "../support/mod.rs"]

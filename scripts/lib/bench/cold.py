@@ -1,6 +1,6 @@
 """cold.py DIST ARCHIVE LAYOUT RUNS: `run --rm busybox true` against QEMU's microvm and crun.
 
-QEMU boots the same kernel with the same initramfs and the same two disks. It has no vsock, so its agent mounts
+QEMU boots the same kernel with the same initramfs and the same two disks, and no network. It has no vsock, so its agent mounts
 everything, finds nobody to dial and powers off: QEMU is spared the container. crun runs the same root file system,
 unpacked beforehand.
 """
@@ -66,9 +66,11 @@ def main():
         moat.run("run", "--rm", "localhost/busybox", "true")
         disk, writable = disks(moat, moat.root)
         shell = 'case $? in 1) exit 0;; *) exit 1;; esac'  # isa-debug-exit answers 2 * value + 1
+        run = moat.command("run", "--rm", "--memory", f"{MEMORY_MIB}m")
         commands = {
-            "`moat run --rm localhost/busybox true`":
-                moat.command("run", "--rm", "--memory", f"{MEMORY_MIB}m", "localhost/busybox", "true"),
+            "`moat run --rm --network none localhost/busybox true`":
+                [*run, "--network", "none", "localhost/busybox", "true"],
+            "`moat run --rm localhost/busybox true`": [*run, "localhost/busybox", "true"],
             "QEMU `-M microvm`, same kernel, initramfs, disks":
                 ["sh", "-c", f'"$@"; {shell}', "sh", *qemu(moat, disk, writable)],
             "`crun run`, unpacked beforehand (no virtual machine)":
