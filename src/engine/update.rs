@@ -93,6 +93,7 @@ impl Engine {
         }
         // A crash before this leaves two names for one container; the next rename or removal takes both back.
         names::release(self.root(), &old, container.id());
+        self.networks().rename(container.id(), name)?;
         super::events::emit(self.root(), container, "rename", &[("oldName", format!("/{old}"))]);
         Ok(())
     }

@@ -1,4 +1,4 @@
-//! A running container joins one more network, or leaves one.
+//! A running container joins one more network, leaves one, or changes its name.
 
 use super::attach::{MAX_NETWORKS, check, endpoint};
 use super::endpoint::{Attachment, Endpoint};
@@ -55,6 +55,20 @@ impl Networks {
         })?;
         let network = self.ensure_bridge(network)?;
         endpoint(&attachment.container, number, &network, join, &self.attachments()?)
+    }
+
+    /// A running container has another name: its neighbours find it by that from now on. Only its monitor may.
+    ///
+    /// # Errors
+    /// When the record cannot be read or written.
+    pub fn rename(&self, container: &ContainerId, name: &str) -> Result<(), NetworkError> {
+        if !self.attachment_path(container).exists() {
+            return Ok(());
+        }
+        let _lock = self.lock()?;
+        let Some(mut attachment) = self.attachment(container)? else { return Ok(()) };
+        name.clone_into(&mut attachment.name);
+        Ok(write(&self.attachment_path(container), &attachment)?)
     }
 
     /// Takes a running container out of a network: from here on nothing of it passes there. Returns its place in its

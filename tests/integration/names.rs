@@ -32,12 +32,15 @@ fn containers_find_each_other_and_follow_restarts() {
         assert!(exec(&moat, "web", &format!("nslookup {address}")).contains("db.front"));
         assert!(exec(&moat, "web", "ping -c 1 -w 30 database").contains("1 packets received"));
     }
+    moat.run(["rename", "db", "store"]).ok();
+    assert!(exec(&moat, "web", "nslookup -type=a store").contains(&address(&moat, "store")));
+    moat.run(["exec", "web", "nslookup", "-type=a", "db"]).code(1);
     // It knows itself without asking, and its files are no changes.
     assert!(exec(&moat, "web", "cat /etc/hosts").contains(&address(&moat, "web")));
     let resolv_conf = exec(&moat, "web", "cat /etc/resolv.conf; echo '# mine' >>/etc/resolv.conf");
     assert!(resolv_conf.starts_with("nameserver 127.0.0.11\n"), "{resolv_conf}");
     assert_eq!(moat.run(["diff", "web"]).ok(), "");
-    moat.run(["rm", "-f", "db", "web"]).ok();
+    moat.run(["rm", "-f", "store", "web"]).ok();
     moat.run(["network", "rm", "front"]).ok();
     moat.assert_clean();
 }

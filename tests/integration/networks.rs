@@ -170,3 +170,51 @@ fn there_are_so_many_places_for_cards() {
     moat.run(["network", "rm"].iter().chain(&names)).ok();
     moat.assert_clean();
 }
+
+/// Containers come and go, one is killed and swept away: a connection with another one goes on.
+#[test]
+fn connections_of_others_never_notice() {
+    let moat = Moat::with(&["busybox"]);
+    let echo = [
+        "run",
+        "-d",
+        "--name",
+        "echo",
+        "-p",
+        "18082:7",
+        "localhost/busybox",
+        "nc",
+        "-ll",
+        "-p",
+        "7",
+        "-e",
+        "cat",
+    ];
+    moat.run(echo).ok();
+    let mut connection = None;
+    eventually("the server takes a connection", || {
+        connection = TcpStream::connect("127.0.0.1:18082").ok();
+        connection.is_some()
+    });
+    let mut connection = connection.expect("a connection");
+    connection.set_read_timeout(Some(PATIENCE)).expect("a limit");
+    let mut alive = |when: &str| {
+        connection.write_all(when.as_bytes()).expect("sent");
+        let mut answer = vec![0; when.len()];
+        connection.read_exact(&mut answer).expect(when);
+        assert_eq!(answer, when.as_bytes());
+    };
+    let id = server(&moat, &["--name", "other", "-p", "18083:80"]);
+    alive("one more runs");
+    kill_9(monitor_of(&id));
+    moat.run(["run", "--rm", "-p", "18083:80", "localhost/busybox", "true"]).ok();
+    alive("it was swept, and another one came and went");
+    moat.run(["network", "create", "side"]).ok();
+    moat.run(["network", "connect", "side", "echo"]).ok();
+    alive("it joined a network");
+    moat.run(["network", "disconnect", "side", "echo"]).ok();
+    alive("it left it");
+    moat.run(["rm", "-f", "echo", "other"]).ok();
+    moat.run(["network", "rm", "side"]).ok();
+    moat.assert_clean();
+}

@@ -7,7 +7,8 @@ use crate::support::{Moat, eventually};
 
 /// Runs a program of the host and returns what it says, both ways; nothing when it fails.
 fn host(program: &str, args: &[&str]) -> Option<String> {
-    let output = Command::new(program).args(args).env_remove("http_proxy").output().expect("a program of the host");
+    let output =
+        Command::new(program).args(args).env_remove("http_proxy").output().expect("a program of the host");
     let text = [output.stdout, output.stderr].concat();
     output.status.success().then(|| String::from_utf8_lossy(&text).into_owned())
 }
@@ -31,7 +32,8 @@ fn nginx_serves_the_world() {
     for address in ["127.0.0.1", "[::1]"] {
         let url = format!("http://{address}:8080/");
         let text = host("ab", &["-q", "-n", "200", "-c", "8", &url]).expect("ab");
-        let figures = ["Complete requests:", "Failed requests:", "Non-2xx responses:"].map(|it| figure(&text, it));
+        let figures =
+            ["Complete requests:", "Failed requests:", "Non-2xx responses:"].map(|it| figure(&text, it));
         assert_eq!(figures, [Some(200), Some(0), None], "{address}: {text}");
     }
     let logs = moat.run(["logs", "my-web-server"]).ok();
@@ -48,8 +50,13 @@ fn iperf3_both_ways() {
     let moat = Moat::with(&["iperf"]);
     moat.run(["network", "create", "lab"]).ok();
     let ports = ["-p", "5201:5201", "-p", "5201:5201/udp"];
-    moat.run(["run", "-d", "--name", "server", "--network", "lab"].iter().chain(&ports).chain(&["localhost/iperf"]))
-        .ok();
+    moat.run(
+        ["run", "-d", "--name", "server", "--network", "lab"]
+            .iter()
+            .chain(&ports)
+            .chain(&["localhost/iperf"]),
+    )
+    .ok();
     let client = ["-t", "2", "-J", "-c"];
     eventually("iperf3 answers", || host("iperf3", &["-n", "1", "-c", "127.0.0.1"]).is_some());
     for way in [&[][..], &["-R"], &["-u", "-b", "1M"], &["-u", "-b", "1M", "-R"]] {
@@ -87,7 +94,8 @@ fn mirror(place: &Path) {
     let control = "Package: moat-hello\nVersion: 1.0\nArchitecture: all\nMaintainer: nobody <nobody@localhost>\n\
                    Description: says hello\n";
     std::fs::write(package.join("DEBIAN/control"), control).expect("written");
-    std::fs::write(package.join("usr/bin/moat-hello"), "#!/bin/sh\necho hello from a package\n").expect("written");
+    std::fs::write(package.join("usr/bin/moat-hello"), "#!/bin/sh\necho hello from a package\n")
+        .expect("written");
     let script = "chmod 755 package/usr/bin/moat-hello && mkdir site && dpkg-deb -q --root-owner-group -b package site/moat-hello.deb \
                   && cd site && dpkg-scanpackages -m . >Packages";
     let made = Command::new("sh").args(["-c", script]).current_dir(place).output().expect("sh");
@@ -126,7 +134,11 @@ fn mariadb_has_clients_on_the_host_and_in_containers() {
     let settings = ["-e", "MYSQL_ROOT_PASSWORD=secret", "-e", "MYSQL_DATABASE=myapp", "-p", "3306:3306"];
     let place = ["--network", "backend", "--network-alias", "db", "--memory", "512m"];
     moat.run(
-        ["run", "-d", "--name", "my-database"].iter().chain(&settings).chain(&place).chain(&["localhost/mariadb"]),
+        ["run", "-d", "--name", "my-database"]
+            .iter()
+            .chain(&settings)
+            .chain(&place)
+            .chain(&["localhost/mariadb"]),
     )
     .ok();
     let login = ["-u", "root", "-psecret", "myapp", "-BN", "-e"];
@@ -136,7 +148,8 @@ fn mariadb_has_clients_on_the_host_and_in_containers() {
     };
     eventually("the database", || from_host("create table if not exists t (n int)").is_some());
     from_host("insert into t values (42)").expect("a row");
-    let client = ["run", "--rm", "--network", "backend", "--entrypoint", "mariadb", "localhost/mariadb", "-h", "db"];
+    let client =
+        ["run", "--rm", "--network", "backend", "--entrypoint", "mariadb", "localhost/mariadb", "-h", "db"];
     let select = "select n, substring_index(user(), '@', -1) like '%.%' from t";
     assert_eq!(moat.run(client.iter().chain(&login).chain(&[select])).ok(), "42\t1\n");
     moat.run(["stop", "-t", "100", "my-database"]).ok();
@@ -151,7 +164,8 @@ fn mariadb_has_clients_on_the_host_and_in_containers() {
 fn node_serves_and_ends_as_told() {
     let moat = Moat::with(&["node"]);
     let program = "require('http').createServer((_, answer) => answer.end('hello from node')).listen(3000)";
-    moat.run(["run", "-d", "--name", "node-dev", "-p", "3000:3000", "localhost/node", "node", "-e", program]).ok();
+    moat.run(["run", "-d", "--name", "node-dev", "-p", "3000:3000", "localhost/node", "node", "-e", program])
+        .ok();
     let mut page = None;
     eventually("node answers", || {
         page = host("curl", &["-sf", "--noproxy", "*", "http://localhost:3000"]);

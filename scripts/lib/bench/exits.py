@@ -23,7 +23,7 @@ def write(name, value):
         file.write(value)
 
 
-def trace(moat):
+def trace(moat, network):
     write("tracing_on", "0")
     write("trace", "")
     write("buffer_size_kb", "65536")
@@ -31,7 +31,7 @@ def trace(moat):
         write(f"events/{event}/enable", "1")
     try:
         write("tracing_on", "1")
-        moat.run("run", "--rm", "--memory", "128m", "localhost/busybox", "true")
+        moat.run("run", "--rm", "--memory", "128m", "--network", network, "localhost/busybox", "true")
         write("tracing_on", "0")
         with open(os.path.join(TRACING, "trace")) as file:
             return file.readlines()
@@ -41,12 +41,8 @@ def trace(moat):
         write("trace", "")
 
 
-def main():
-    dist, archive = sys.argv[1:]
-    with common.Moat(dist, archive) as moat:
-        moat.run("run", "--rm", "localhost/busybox", "true")
-        lines = trace(moat)
-    user, kvm, mmio, pio, dialed = (collections.Counter() for _ in range(4)), None, None, None, None
+def count(lines):
+    """Counters of the exits to user space and of all, and of the accesses to device memory and to ports."""
     user, kvm, mmio, pio = (collections.Counter() for _ in range(4))
     handed_over = None
     for line in lines:
@@ -67,22 +63,32 @@ def main():
         elif "vsock" in task and event == "sys_sendmsg":
             handed_over = match["pid"]
         elif handed_over == match["pid"] and event in ("sys_write", "sys_writev", "sys_sendto", "sys_sendmsg"):
-            break
-    else:
-        raise SystemExit("the agent's first message was not seen in the trace")
-    print("From the first instruction to the agent's first message:\n")
+            return user, kvm, mmio, pio
+    raise SystemExit("the agent's first message was not seen in the trace")
+
+
+def show(network, user, kvm, mmio, pio):
+    print(f"From the first instruction to the agent's first message, --network {network}:\n")
     common.table(("what", "count"), [
         ("exits to user space", sum(user.values())),
-        *((f"... {reason}", count) for reason, count in user.most_common()),
+        *((f"... {reason}", times) for reason, times in user.most_common()),
         ("KVM exits in all", sum(kvm.values())),
-        *((f"... {reason}", count) for reason, count in kvm.most_common(6)),
+        *((f"... {reason}", times) for reason, times in kvm.most_common(6)),
     ])
     if os.environ.get("DETAILS"):
         print("MMIO accesses by page, register and direction; ports:\n")
-        for (page, register, direction), count in sorted(mmio.items()):
-            print(f"  {page:#x} {register:#05x} {direction:5} {count}")
-        for (port, direction), count in sorted(pio.items()):
-            print(f"  port {port:#x} {direction} {count}")
+        for (page, register, direction), times in sorted(mmio.items()):
+            print(f"  {page:#x} {register:#05x} {direction:5} {times}")
+        for (port, direction), times in sorted(pio.items()):
+            print(f"  port {port:#x} {direction} {times}")
+
+
+def main():
+    dist, archive = sys.argv[1:]
+    with common.Moat(dist, archive) as moat:
+        for network in ("none", "bridge"):
+            moat.run("run", "--rm", "--network", network, "localhost/busybox", "true")
+            show(network, *count(trace(moat, network)))
 
 
 main()
