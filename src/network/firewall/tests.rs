@@ -8,7 +8,8 @@ pub fn attachment() -> Attachment {
     serde_json::from_value(serde_json::json!({
         "container": "c".repeat(64), "name": "web", "hostname": "web", "host_access": false,
         "endpoints": [{
-            "network": "a".repeat(64), "network_name": "bridge", "id": "e".repeat(64), "tap": "mt-ccccccccccc0",
+            "network": "a".repeat(64), "network_name": "bridge", "id": "e".repeat(64), "number": 0,
+            "tap": "mt-ccccccccccc0",
             "bridge": "moat0", "mac": "02:42:ac:11:00:02", "ipv4": "172.17.0.2/16", "gateway4": "172.17.0.1",
             "ipv6": null, "gateway6": null, "aliases": [], "mtu": 1500, "internal": false, "masquerade": true,
         }],

@@ -25,12 +25,15 @@ fn main() -> ExitCode {
         guest::main();
     }
     let filter = std::env::args().skip(1).find(|argument| !argument.starts_with('-'));
-    let listing = std::env::args().any(|argument| argument == "--list");
+    let flag = |flag: &str| std::env::args().any(|argument| argument == flag);
+    let (listing, exact) = (flag("--list"), flag("--exact"));
     let selected: Vec<_> = cases::CASES
         .iter()
         .chain(vsock::CASES)
         .chain(net::CASES)
-        .filter(|(name, _)| filter.as_ref().is_none_or(|filter| name.contains(filter)))
+        .filter(|(name, _)| {
+            filter.as_ref().is_none_or(|filter| if exact { name == filter } else { name.contains(filter) })
+        })
         .collect();
     if listing {
         selected.iter().for_each(|(name, _)| println!("{name}: test"));
