@@ -37,7 +37,7 @@ enum Verb {
     Ls(ps::Args),
     Pause(pause::Args),
     Port(port::Args),
-    Prune(prune::Args),
+    Prune(prune::container::Args),
     Rename(rename::Args),
     Restart(restart::Args),
     #[command(visible_alias = "remove")]
@@ -75,7 +75,7 @@ pub fn run(args: Args, root: Root) -> anyhow::Result<ExitCode> {
         Verb::Ls(args) => ps::run(args, root),
         Verb::Pause(args) => pause::pause(&args, root),
         Verb::Port(args) => port::run(&args, root),
-        Verb::Prune(args) => prune::run(&args, root),
+        Verb::Prune(args) => prune::container::run(&args, root),
         Verb::Rename(args) => rename::run(args, root),
         Verb::Restart(args) => restart::run(&args, root),
         Verb::Rm(args) => rm::run(&args, root),

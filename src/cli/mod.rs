@@ -23,7 +23,6 @@ mod export;
 mod filter;
 mod history;
 mod human;
-mod image_prune;
 mod image_tree;
 mod images;
 mod import;
@@ -168,7 +167,7 @@ enum ImageVerb {
     History(history::Args),
     Rm(rmi::Args),
     Inspect(inspect::ImageArgs),
-    Prune(image_prune::Args),
+    Prune(prune::image::Args),
 }
 
 /// Parses the command line, does what it says, and answers with the exit code.
@@ -256,7 +255,7 @@ fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
             ImageVerb::History(args) => history::run(&args, &root),
             ImageVerb::Rm(args) => rmi::run(args, &root),
             ImageVerb::Inspect(args) => inspect::run(args.into(), root),
-            ImageVerb::Prune(args) => image_prune::run(&args, root),
+            ImageVerb::Prune(args) => prune::image::run(&args, root),
         },
         Command::Container(args) => container::run(args, root),
         Command::Network(args) => network::run(args, root),

@@ -4,13 +4,14 @@ mod connect;
 mod create;
 mod inspect;
 mod ls;
-pub mod prune;
 mod rm;
 
 use std::process::ExitCode;
 
 use clap::Subcommand;
 use moat::root::Root;
+
+use super::prune;
 
 /// Manage networks
 #[derive(clap::Args)]
@@ -35,7 +36,7 @@ enum Verb {
     Inspect(inspect::Args),
     #[command(visible_alias = "list")]
     Ls(ls::Args),
-    Prune(prune::Args),
+    Prune(prune::network::Args),
     #[command(visible_alias = "remove")]
     Rm(rm::Args),
 }
@@ -48,7 +49,7 @@ pub fn run(args: Args, root: Root) -> anyhow::Result<ExitCode> {
         Verb::Disconnect(args) => connect::disconnect(&args, root),
         Verb::Inspect(args) => inspect::run(&args, root),
         Verb::Ls(args) => ls::run(&args, &root),
-        Verb::Prune(args) => prune::run(&args, root),
+        Verb::Prune(args) => prune::network::run(&args, root),
         Verb::Rm(args) => rm::run(&args, root),
     }
 }

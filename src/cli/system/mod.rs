@@ -2,12 +2,13 @@
 
 mod check;
 mod df;
-mod prune;
 
 use std::process::ExitCode;
 
 use clap::Subcommand;
 use moat::root::Root;
+
+use super::prune;
 
 use super::{events, info};
 
@@ -25,7 +26,7 @@ pub struct Args {
 #[derive(Subcommand)]
 enum Verb {
     Df(df::Args),
-    Prune(prune::Args),
+    Prune(prune::system::Args),
     Check(check::Args),
     Info(info::Args),
     Events(events::Args),
@@ -35,7 +36,7 @@ enum Verb {
 pub fn run(args: Args, root: Root) -> anyhow::Result<ExitCode> {
     match args.command {
         Verb::Df(args) => df::run(&args, root),
-        Verb::Prune(args) => prune::run(&args, root),
+        Verb::Prune(args) => prune::system::run(&args, root),
         Verb::Check(args) => check::run(&args, &root),
         Verb::Info(args) => info::run(&args, root),
         Verb::Events(args) => events::run(&args, &root),

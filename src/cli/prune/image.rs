@@ -1,17 +1,13 @@
 //! `moat image prune`.
 
-use std::collections::BTreeMap;
 use std::process::ExitCode;
 
-use anyhow::bail;
-use jiff::Timestamp;
 use moat::engine::{Engine, EngineError};
 use moat::root::Root;
 use moat::store::{Image, Removed, StoreError};
 
-use super::filter::{Filters, has_label};
-use super::human;
-use super::prune::{confirm, until};
+use super::{PruneArgs, Selection};
+use crate::cli::human;
 
 /// Remove images that nobody needs
 ///
@@ -26,47 +22,31 @@ pub struct Args {
     /// Also images that have a name
     #[arg(short, long)]
     all: bool,
-    /// Do not ask
-    #[arg(short, long)]
-    force: bool,
-    /// Only those with KEY=VALUE
-    #[arg(long, value_name = "FILTER")]
-    filter: Vec<String>,
+    #[command(flatten)]
+    prune: PruneArgs,
 }
-
-/// What images may be filtered by.
-pub const KEYS: [&str; 3] = ["until", "label", "label!"];
 
 /// Asks, removes, and tells what that gave back.
 pub fn run(args: &Args, root: Root) -> anyhow::Result<ExitCode> {
-    let filters = Filters::parse(&args.filter, &KEYS)?;
-    let until = until(&filters)?;
     let warning = if args.all {
         "WARNING! This will remove all images without at least one container associated to them."
     } else {
         "WARNING! This will remove all dangling images."
     };
-    if !args.force && !confirm(warning)? {
-        bail!("image prune has been cancelled");
-    }
-    let (reclaimed, code) = prune(&Engine::open(root)?, args.all, &filters, until)?;
+    let selection = args.prune.selection("image", warning)?;
+    let (reclaimed, code) = prune(&Engine::open(root)?, args.all, &selection)?;
     say!("Total reclaimed space: {}", human::reclaimed(reclaimed));
     Ok(code)
 }
 
 /// Removes images, lists them, and tells how many bytes that gave back.
-pub fn prune(
-    engine: &Engine,
-    all: bool,
-    filters: &Filters,
-    until: Option<Timestamp>,
-) -> anyhow::Result<(u64, ExitCode)> {
+pub fn prune(engine: &Engine, all: bool, selection: &Selection) -> anyhow::Result<(u64, ExitCode)> {
     let store = engine.store();
     let before = store.usage()?.total;
     let (mut removed, mut code) = (Vec::new(), ExitCode::SUCCESS);
     let _still = engine.freeze()?;
     for image in store.list()? {
-        if (!all && !image.references.is_empty()) || !is_wanted(&image, filters, until) {
+        if (!all && !image.references.is_empty()) || !may_go(&image, selection) {
             continue;
         }
         let used = |id: &moat::store::ImageId| -> Result<_, EngineError> {
@@ -101,11 +81,7 @@ pub fn prune(
     Ok((before.saturating_sub(store.usage()?.total) + abandoned, code))
 }
 
-fn is_wanted(image: &Image, filters: &Filters, until: Option<Timestamp>) -> bool {
+fn may_go(image: &Image, selection: &Selection) -> bool {
     let labels = image.config.labels_of_config().cloned().unwrap_or_default();
-    let labels: BTreeMap<String, String> = labels.into_iter().collect();
-    // An image that does not say when it was made is old.
-    until.is_none_or(|until| image.created().is_none_or(|created| created < until))
-        && filters.labels("label", &labels)
-        && !filters.values("label!").iter().any(|unwanted| has_label(unwanted, &labels))
+    selection.takes(image.created(), &labels.into_iter().collect())
 }

@@ -2,13 +2,11 @@
 
 use std::process::ExitCode;
 
-use anyhow::bail;
 use moat::engine::Engine;
 use moat::root::Root;
 
-use crate::cli::filter::Filters;
-use crate::cli::prune::{confirm, until};
-use crate::cli::{human, image_prune, network, prune};
+use super::{PruneArgs, container, image, network};
+use crate::cli::human;
 
 /// Remove what nobody needs: stopped containers, unused networks, images without a name, what interrupted pulls left
 #[derive(clap::Args)]
@@ -21,18 +19,12 @@ pub struct Args {
     /// Also images that have a name, unless a container was made from them
     #[arg(short, long)]
     all: bool,
-    /// Do not ask
-    #[arg(short, long)]
-    force: bool,
-    /// Only those with KEY=VALUE
-    #[arg(long, value_name = "FILTER")]
-    filter: Vec<String>,
+    #[command(flatten)]
+    prune: PruneArgs,
 }
 
 /// Asks, removes, and tells what that gave back.
 pub fn run(args: &Args, root: Root) -> anyhow::Result<ExitCode> {
-    let filters = Filters::parse(&args.filter, &image_prune::KEYS)?;
-    let until = until(&filters)?;
     let images = if args.all {
         "all images without at least one container associated to them"
     } else {
@@ -41,13 +33,11 @@ pub fn run(args: &Args, root: Root) -> anyhow::Result<ExitCode> {
     let warning = format!(
         "WARNING! This will remove:\n  - all stopped containers\n  - all networks not used by at least one container\n  - {images}\n  - what interrupted pulls left\n"
     );
-    if !args.force && !confirm(&warning)? {
-        bail!("system prune has been cancelled");
-    }
+    let selection = args.prune.selection("system", &warning)?;
     let engine = Engine::open(root)?;
-    let (containers, first) = prune::prune(&engine, &filters, until)?;
-    network::prune::prune(&engine, &filters, until)?;
-    let (images, second) = image_prune::prune(&engine, args.all, &filters, until)?;
+    let (containers, first) = container::prune(&engine, &selection)?;
+    network::prune(&engine, &selection)?;
+    let (images, second) = image::prune(&engine, args.all, &selection)?;
     say!("Total reclaimed space: {}", human::reclaimed(containers + images));
     Ok(if first == ExitCode::SUCCESS { second } else { first })
 }
