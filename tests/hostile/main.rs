@@ -87,12 +87,11 @@ impl Stage {
     fn new(mode: &str) -> Self {
         let moat = Moat::with(&["busybox"]);
         let libexec = tempfile::tempdir().expect("a directory");
-        for file in ["vmlinux", "initramfs.cpio"] {
-            std::fs::write(libexec.path().join(file), "never read").expect("written");
-        }
-        std::fs::copy(std::env::current_exe().expect("a path"), libexec.path().join("moat-vmm"))
-            .expect("copied");
-        std::fs::write(libexec.path().join("mode"), mode).expect("written");
+        // The fake gets an open kernel, and reads there how to misbehave.
+        std::fs::write(libexec.path().join("vmlinux"), mode).expect("written");
+        std::fs::write(libexec.path().join("initramfs.cpio"), "never read").expect("written");
+        let this = std::env::current_exe().expect("a path");
+        std::os::unix::fs::symlink(this, libexec.path().join("moat-vmm")).expect("linked");
         let (peak, done) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
         let watcher = {
             let (peak, done, root) = (Arc::clone(&peak), Arc::clone(&done), moat.root().to_owned());

@@ -1,5 +1,5 @@
 //! A `moat-vmm` without a machine in it: it speaks to the monitor as a guest would whose kernel and agent are the
-//! attacker's, and misbehaves as the file `mode` beside it says.
+//! attacker's, and misbehaves as its kernel file says.
 
 use std::fs::File;
 use std::io::{IoSlice, Read, Write};
@@ -51,8 +51,8 @@ pub fn main() {
     let mut text = String::new();
     config.read_to_string(&mut text).expect("a configuration");
     let config: VmConfig = serde_json::from_str(&text).expect("JSON");
-    let own = std::env::current_exe().expect("a path");
-    let mode = std::fs::read_to_string(own.with_file_name("mode")).expect("a mode");
+    let mut mode = String::new();
+    File::from(take(config.kernel)).read_to_string(&mut mode).expect("a mode");
     let dial_socket = take(config.vsock.dial);
     let first_port = if mode.trim() == "wrong-port" { 22 } else { CONTROL_PORT };
     let control = dial(&dial_socket, first_port).expect("dialed");
