@@ -96,7 +96,7 @@ fn mirror(place: &Path) {
     std::fs::write(package.join("DEBIAN/control"), control).expect("written");
     std::fs::write(package.join("usr/bin/moat-hello"), "#!/bin/sh\necho hello from a package\n")
         .expect("written");
-    let script = "chmod 755 package/usr/bin/moat-hello && mkdir site && dpkg-deb -q --root-owner-group -b package site/moat-hello.deb \
+    let script = "chmod 755 package/usr/bin/moat-hello && mkdir site && dpkg-deb --root-owner-group -b package site/moat-hello.deb >/dev/null \
                   && cd site && dpkg-scanpackages -m . >Packages";
     let made = Command::new("sh").args(["-c", script]).current_dir(place).output().expect("sh");
     assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
