@@ -84,11 +84,10 @@ pub struct ContainerArgs {
     /// Bound the log: max-size=SIZE, max-file=NUMBER
     #[arg(long, value_name = "NAME=VALUE", value_parser = parse::log_option)]
     log_opt: Vec<LogOption>,
-    /// Name or id of the image
-    pub image: String,
-    /// The command and its arguments, instead of the image's
-    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
-    command: Vec<String>,
+    /// Name or id of the image; then the command and its arguments, instead of the image's
+    // One list: after the image nothing is a flag of ours.
+    #[arg(value_name = "IMAGE [COMMAND]", required = true, trailing_var_arg = true)]
+    image_and_command: Vec<String>,
 }
 
 /// What it may use.
@@ -158,6 +157,12 @@ struct HealthArgs {
 }
 
 impl ContainerArgs {
+    /// The image, as it was typed.
+    pub fn image(&self) -> &str {
+        // There is at least one word.
+        self.image_and_command.first().map_or("", String::as_str)
+    }
+
     /// What the engine is to create. `attached` tells whether a client is connected from the start.
     ///
     /// # Errors
@@ -166,14 +171,16 @@ impl ContainerArgs {
         if self.rm && self.restart != RestartPolicy::No {
             bail!("--rm and --restart do not go together: a container that is removed cannot start again");
         }
+        let mut words = self.image_and_command.into_iter();
+        let (image, command) = (words.next().unwrap_or_default(), words.collect());
         let pids_limit = self.resources.pids_limit.and_then(|limit| u32::try_from(limit).ok());
         let (network, expose) = self.network.request()?;
         Ok(CreateOptions {
             network,
             expose,
             env: variables(&self.env_file, self.env)?,
-            image: self.image,
-            command: self.command,
+            image,
+            command,
             entrypoint: self.entrypoint,
             name: self.name,
             working_dir: self.workdir,
@@ -281,6 +288,35 @@ fn variable(text: &str) -> anyhow::Result<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use clap::Parser;
+
+    // As in `run`, -h is the host name.
+    #[derive(Parser)]
+    #[command(disable_help_flag = true)]
+    struct Line {
+        #[command(flatten)]
+        container: ContainerArgs,
+    }
+
+    #[test]
+    fn after_the_image_nothing_is_a_flag_of_ours() {
+        let parse = |words: &str| {
+            let line = Line::try_parse_from(std::iter::once("x").chain(words.split_whitespace()));
+            line.map(|line| line.container.options(true).unwrap()).map_err(|e| e.to_string())
+        };
+        for command in ["-h db -u root -psecret -e x", "--help", "-- -t", "sh -c true", "--rm --name=x"] {
+            let options = parse(&format!("-t --name box localhost/db {command}")).unwrap();
+            assert_eq!(
+                (options.image.as_str(), options.command.join(" ").as_str()),
+                ("localhost/db", command)
+            );
+            assert_eq!(options.name.as_deref(), Some("box"));
+            assert!(options.terminal && options.hostname.is_none() && options.user.is_none());
+        }
+        assert!(parse("localhost/db").unwrap().command.is_empty());
+        assert!(parse("--rm").unwrap_err().contains("IMAGE"));
+        assert!(parse("--nonsense localhost/db").unwrap_err().contains("--nonsense"));
+    }
 
     #[test]
     fn variables_come_from_files_and_flags() {

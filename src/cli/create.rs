@@ -12,6 +12,7 @@ use super::pull::Missing;
 #[derive(clap::Args)]
 #[command(
     disable_help_flag = true,
+    override_usage = "moat create [OPTIONS] IMAGE [COMMAND] [ARG]...",
     after_help = "Examples:
   moat create --name web localhost/nginx
   moat start web"
@@ -30,7 +31,7 @@ pub struct Args {
 pub fn run(args: Args, root: Root) -> anyhow::Result<ExitCode> {
     let cidfile = args.container.cidfile.clone();
     check_cidfile(cidfile.as_deref())?;
-    args.image.provide(&args.container.image, &root)?;
+    args.image.provide(args.container.image(), &root)?;
     let container = Engine::open(root)?.create(args.container.options(true)?)?;
     write_cidfile(cidfile.as_deref(), container.id().as_str())?;
     say!("{}", container.id());

@@ -17,12 +17,15 @@ use super::terminal;
 
 /// Run a command in a container that runs
 #[derive(clap::Args)]
-#[command(after_help = "Examples:
+#[command(
+    override_usage = "moat exec [OPTIONS] CONTAINER COMMAND [ARG]...",
+    after_help = "Examples:
   moat exec web ps aux
   moat exec -it web bash
   moat exec -d -u www-data -e MODE=fast web /usr/bin/job
 
-The exit code is the command's own; 126 means that it cannot be executed and 127 that it was not found.")]
+The exit code is the command's own; 126 means that it cannot be executed and 127 that it was not found."
+)]
 pub struct Args {
     /// Run in the background
     #[arg(short, long)]
@@ -51,11 +54,10 @@ pub struct Args {
     /// The keys that leave the command's terminal
     #[arg(long, value_name = "KEYS", default_value = detach_keys::DEFAULT)]
     detach_keys: DetachKeys,
-    /// Name, id, or the beginning of an id
-    container: String,
-    /// The command and its arguments
-    #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true)]
-    command: Vec<String>,
+    /// Name, id, or the beginning of an id of the container; then the command and its arguments
+    // One list: after the container nothing is a flag of ours.
+    #[arg(value_name = "CONTAINER COMMAND", required = true, trailing_var_arg = true)]
+    container_and_command: Vec<String>,
 }
 
 /// Docker's exit code for a command that cannot be executed.
@@ -67,13 +69,19 @@ pub fn run(args: Args, root: Root) -> anyhow::Result<ExitCode> {
         bail!("the input device is not a TTY");
     }
     let engine = Engine::open(root)?;
-    let container = engine.find(&args.container)?;
+    let mut words = args.container_and_command.into_iter();
+    let wanted = words.next().unwrap_or_default();
+    let command: Vec<String> = words.collect();
+    if command.is_empty() {
+        bail!("exec needs a command after the container: moat exec {wanted} COMMAND [ARG]...");
+    }
+    let container = engine.find(&wanted)?;
     let stream = match engine.reach(&container, Verb::Exec)? {
         Reached::Monitor(stream) => stream,
-        Reached::Idle(_) | Reached::Already(_) => return Err(EngineError::NotFound(args.container).into()),
+        Reached::Idle(_) | Reached::Already(_) => return Err(EngineError::NotFound(wanted).into()),
     };
     let process = ExecRequest {
-        args: args.command,
+        args: command,
         env: variables(&args.env_file, args.env)?,
         working_dir: args.workdir,
         user: args.user,
@@ -97,7 +105,7 @@ pub fn run(args: Args, root: Root) -> anyhow::Result<ExitCode> {
             ExitCode::from(code)
         }
         End::Failed { code, message } => {
-            eprintln!("moat: cannot run the command in container {}: {message}", args.container);
+            eprintln!("moat: cannot run the command in container {wanted}: {message}");
             // Docker's exec has no code of its own for a bad user or directory.
             ExitCode::from(code.max(CANNOT_EXECUTE))
         }

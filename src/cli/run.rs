@@ -18,6 +18,7 @@ use super::terminal;
 #[derive(clap::Args)]
 #[command(
     disable_help_flag = true,
+    override_usage = "moat run [OPTIONS] IMAGE [COMMAND] [ARG]...",
     after_help = "Examples:
   moat run --rm localhost/busybox echo hello
   moat run -it --rm localhost/debian bash
@@ -60,7 +61,7 @@ pub fn run(args: Args, root: Root) -> anyhow::Result<ExitCode> {
     }
     let cidfile = container.cidfile.clone();
     check_cidfile(cidfile.as_deref())?;
-    image.provide(&container.image, &root)?;
+    image.provide(container.image(), &root)?;
     let engine = Engine::open(root)?;
     let (stdin, tty) = (container.interactive && !detach, container.tty);
     let held = engine.create_running(container.options(!detach)?)?;
