@@ -27,30 +27,38 @@ def process(arguments):
     raise SystemExit(f"no process with {arguments}")
 
 
+def total(mappings, key):
+    return sum(m.get(key, 0) for m in mappings)
+
+
+def private(mappings):
+    return total(mappings, "Private_Clean") + total(mappings, "Private_Dirty")
+
+
+def look(moat, network):
+    """The mappings of the VM's process that are its own, those that are the guest's memory, and the monitor's."""
+    run = ("run", "-d", "--network", network, "--memory", f"{MEMORY_MIB}m", "localhost/busybox", "sleep", "100000")
+    container = moat.run(*run).strip()
+    time.sleep(SETTLE)
+    with open(f"/sys/fs/cgroup/moat/{container}/cgroup.procs") as file:
+        vmm = common.smaps(file.read().split()[0])
+    monitor = common.smaps(process(["monitor", container]))
+    moat.run("rm", "-f", container)
+    # The guest's memory is by far the largest mapping; it may be split where pages went back.
+    guest = [m for m in vmm if m["name"] == "" and m["Size"] >= MEMORY_MIB << 19]
+    return [m for m in vmm if m not in guest], guest, monitor
+
+
 def main():
     dist, archive = sys.argv[1:]
-    with common.Moat(dist, archive) as moat:
-        container = moat.run("run", "-d", "--memory", f"{MEMORY_MIB}m", "localhost/busybox", "sleep", "100000").strip()
-        time.sleep(SETTLE)
-        with open(f"/sys/fs/cgroup/moat/{container}/cgroup.procs") as file:
-            vmm = common.smaps(file.read().split()[0])
-        monitor = common.smaps(process(["monitor", container]))
-        # The guest's memory is by far the largest mapping; it may be split where pages went back.
-        guest = [m for m in vmm if m["name"] == "" and m["Size"] >= MEMORY_MIB << 19]
-        own = [m for m in vmm if m not in guest]
-
-    def total(mappings, key):
-        return sum(m.get(key, 0) for m in mappings)
-
-    def private(mappings):
-        return total(mappings, "Private_Clean") + total(mappings, "Private_Dirty")
-
     print(f"An idle container (`sleep`) with {MEMORY_MIB} MiB, {SETTLE} s after its start:\n")
-    common.table(("what", "resident", "private"), [
-        ("moat-vmm without the guest's pages", kib(total(own, "Rss")), kib(private(own))),
-        ("monitor", kib(total(monitor, "Rss")), kib(private(monitor))),
-        ("the guest's own pages", kib(total(guest, "Rss")), kib(private(guest))),
-    ])
+    rows = []
+    with common.Moat(dist, archive) as moat:
+        for network in ("none", "bridge"):
+            own, guest, monitor = look(moat, network)
+            parts = (("moat-vmm without the guest's pages", own), ("monitor", monitor), ("the guest's own pages", guest))
+            rows += [(f"{what}, --network {network}", kib(total(maps, "Rss")), kib(private(maps))) for what, maps in parts]
+    common.table(("what", "resident", "private"), rows)
 
 
 main()
