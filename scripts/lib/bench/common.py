@@ -8,13 +8,18 @@ import tempfile
 import time
 
 
+DEFAULT_ROOT = "/var/lib/moat"
+
+
 class Moat:
-    """The moat program with a root directory that is removed at the end."""
+    """The moat program with a root directory that is removed at the end. The testbed's usual one is empty and can be used:
+    its default network keeps its bridge, as people's does, while that of another root has one only as long as it is used.
+    """
 
     def __init__(self, dist, archive):
         self.dist = dist
         self.program = os.path.join(dist, "bin", "moat")
-        self.root = tempfile.mkdtemp(prefix="moat-bench-")
+        self.root = DEFAULT_ROOT if "MOAT_IN_TESTBED" in os.environ else tempfile.mkdtemp(prefix="moat-bench-")
         self.run("load", "-q", "-i", archive)
 
     def __enter__(self):
@@ -24,7 +29,11 @@ class Moat:
         ids = self.run("ps", "-aq").split()
         if ids:
             self.run("rm", "-f", *ids)
-        shutil.rmtree(self.root)
+        for name in os.listdir(self.root):
+            path = os.path.join(self.root, name)
+            shutil.rmtree(path) if os.path.isdir(path) and not os.path.islink(path) else os.remove(path)
+        if self.root != DEFAULT_ROOT:
+            os.rmdir(self.root)
 
     def command(self, *args):
         return [self.program, "--root", self.root, *args]

@@ -30,11 +30,11 @@ use crate::engine::signal;
 /// any machine that can run one; it is there for guests that never come up.
 pub const BOOT_LIMIT: Duration = Duration::from_secs(120);
 
-/// How much a guest that boots uses of each [`BOOT_LIMIT`] that passes, however many others a busy host serves meanwhile.
-const BOOT_PROGRESS: Duration = Duration::from_millis(500);
+/// How much processor time a guest that gets somewhere has in its limit, however many others a busy host serves meanwhile.
+const PROGRESS: Duration = Duration::from_millis(500);
 
-/// How long a boot may take altogether.
-const BOOT_PATIENCE: Duration = Duration::from_secs(900);
+/// How long a boot, or the start of a process, may take altogether.
+const PATIENCE: Duration = Duration::from_secs(900);
 
 /// How long the agent may take to answer, or to connect the streams of a request.
 pub const AGENT_LIMIT: Duration = Duration::from_secs(60);
@@ -113,6 +113,7 @@ pub type ArchiveResult = Result<Option<PathStat>, (ArchiveFailure, String)>;
 
 /// The agent of a guest that is up.
 pub struct Agent {
+    vm: Rc<Vm>,
     control: tokio::sync::Mutex<Sender<HostMessage>>,
     incoming: RefCell<Option<Receiver<GuestMessage>>>,
     expected: RefCell<Expected>,
@@ -124,16 +125,16 @@ impl Agent {
     ///
     /// # Errors
     /// When the guest does not come up.
-    pub async fn greet(vm: &Vm) -> Result<Self, RequestError> {
+    pub async fn greet(vm: &Rc<Vm>) -> Result<Self, RequestError> {
         tokio::select! {
             booted = vm.during(Self::first_message(vm)) => booted.map_err(RequestError::setup)?,
-            seconds = boot_overdue(vm) => {
+            seconds = overdue(vm, BOOT_LIMIT) => {
                 Err(RequestError::setup(format!("the guest did not boot within {seconds} s")))
             }
         }
     }
 
-    async fn first_message(vm: &Vm) -> Result<Self, RequestError> {
+    async fn first_message(vm: &Rc<Vm>) -> Result<Self, RequestError> {
         let dialed = vm.dialed().await.map_err(RequestError::setup)?;
         if dialed.port != CONTROL_PORT {
             return Err(RequestError::setup(format!("the guest dialed port {} first", dialed.port)));
@@ -141,6 +142,7 @@ impl Agent {
         let (mut incoming, control) = link::split(dialed.stream);
         match incoming.receive().await {
             Ok(GuestMessage::Hello) => Ok(Self {
+                vm: Rc::clone(vm),
                 control: tokio::sync::Mutex::new(control),
                 incoming: RefCell::new(Some(incoming)),
                 expected: RefCell::default(),
@@ -236,12 +238,12 @@ impl Agent {
                 start.await.map_err(|_| RequestError::lost())??;
                 collect(streams, wanted.len()).await
             };
-            match timeout(AGENT_LIMIT, began).await {
-                Ok(streams) => streams,
-                Err(_) => {
+            tokio::select! {
+                streams = began => streams,
+                seconds = overdue(&self.vm, AGENT_LIMIT) => {
                     // What it still says about the process has its place in the tables, and nobody who listens.
                     self.signal(process, signal::KILL).await?;
-                    Err(RequestError::setup("the guest did not start the process in time"))
+                    Err(RequestError::setup(format!("the guest did not start the process within {seconds} s")))
                 }
             }
         };
@@ -396,18 +398,19 @@ impl Agent {
     }
 }
 
-/// Returns when a guest that boots should long have said something, with the seconds that it had.
-async fn boot_overdue(vm: &Vm) -> u64 {
-    let began = Instant::now();
-    let mut before = Duration::ZERO;
+/// Returns when a guest should long have said something, with the seconds that it had: when `limit` has passed and it did
+/// nothing, or as much processor time.
+async fn overdue(vm: &Vm, limit: Duration) -> u64 {
+    let (began, at_first) = (Instant::now(), vm.processor_time());
+    let mut before = at_first;
     loop {
-        tokio::time::sleep(BOOT_LIMIT).await;
-        let (used, passed) = (vm.processor_time(), began.elapsed());
-        let stuck = used.saturating_sub(before) < BOOT_PROGRESS;
-        if stuck || used >= BOOT_LIMIT || passed >= BOOT_PATIENCE {
+        tokio::time::sleep(limit).await;
+        let (now, passed) = (vm.processor_time(), began.elapsed());
+        let stuck = now.saturating_sub(before) < PROGRESS;
+        if stuck || now.saturating_sub(at_first) >= limit || passed >= PATIENCE {
             return passed.as_secs();
         }
-        before = used;
+        before = now;
     }
 }
 
