@@ -78,6 +78,14 @@ def listing(moat, runs):
     moat.run("rm", *(f"c{number}" for number in range(LISTED)))
 
 
+def wait_for_line(moat, name):
+    """`run -d` is done when the process runs: it may not have had the processor yet."""
+    deadline = time.monotonic() + 300
+    while (said := moat.run("logs", name)) != f"{name}\n":
+        assert said == "" and time.monotonic() < deadline, f"the log of {name}: {said!r}"
+        time.sleep(0.5)
+
+
 def many_at_once(moat):
     names = [f"n{number}" for number in range(AT_ONCE)]
 
@@ -93,7 +101,7 @@ def many_at_once(moat):
     running = moat.run("ps", "-q").split()
     assert len(running) == AT_ONCE, f"{len(running)} of {AT_ONCE} run"
     for name in names:
-        assert moat.run("logs", name) == f"{name}\n", f"the log of {name}"
+        wait_for_line(moat, name)
     resident = sum(resident_of(id) for id in moat.run("ps", "-q", "--no-trunc").split())
     moat.run("rm", "-f", *names)
     print(f"{AT_ONCE} containers with 96 MiB started at once, each seen running and its output read:\n")
