@@ -62,18 +62,18 @@ impl RateArgs {
 }
 
 /// What is saved up in a tenth of a second may pass at once.
-fn limit(per_second: NonZeroU64) -> RateLimit {
-    RateLimit { per_second: per_second.get(), burst: (per_second.get() / 10).max(1) }
+fn limit(per_second: u64) -> RateLimit {
+    RateLimit { per_second, burst: (per_second / 10).max(1) }
 }
 
 fn bytes(text: &str) -> Result<RateLimit, String> {
-    let problem = "a rate is bytes a second: a number with a unit, such as 512k or 10m";
-    let bytes = super::parse::bytes(text).map_err(|_| problem.to_owned())?;
-    NonZeroU64::new(bytes).map(limit).ok_or_else(|| problem.to_owned())
+    let problem = |_| "a rate is bytes a second: a number with a unit, such as 512k or 10m".to_owned();
+    super::parse::bytes(text).map(limit).map_err(problem)
 }
 
 fn operations(text: &str) -> Result<RateLimit, String> {
-    text.parse().map(limit).map_err(|_| "a rate is requests a second: a number from 1".to_owned())
+    let problem = |_| "a rate is requests a second: a number from 1".to_owned();
+    text.parse::<NonZeroU64>().map(|number| limit(number.get())).map_err(problem)
 }
 
 fn bytes_of(text: &str) -> Result<DiskRate, String> {

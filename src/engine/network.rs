@@ -3,6 +3,7 @@
 use super::container::Container;
 use super::start::Held;
 use super::{Engine, EngineError};
+use crate::network::NetworkError;
 use crate::network::request::{Join, NetworkRequest};
 use crate::record;
 
@@ -32,10 +33,8 @@ impl Engine {
     pub fn connect_held(&self, container: &mut Container, join: Join) -> Result<(), EngineError> {
         let mut request = container.config.network.clone();
         if self.position(&request, &join.network).is_some() {
-            return Err(EngineError::Invalid(format!(
-                "endpoint with name {} already exists in network {}",
-                container.config.name, join.network
-            )));
+            let container = container.config.name.clone();
+            return Err(NetworkError::AlreadyJoined { container, network: join.network }.into());
         }
         request.networks.push(join);
         self.networks().check(&request)?;

@@ -74,30 +74,35 @@ impl Monitor {
         Ok(MonitorMessage::Done)
     }
 
-    /// Leaves a network while the container runs: the host's side first, so that nothing passes whatever the guest does.
+    /// Leaves a network while the container runs: the host's side first, so that nothing passes whatever the guest does; the
+    /// record last, so that what did not work can be tried again.
     ///
     /// # Errors
     /// In words, when it is not on the network or the host refuses.
     pub(super) async fn disconnect(&self, network: &str) -> Result<MonitorMessage, String> {
         let run = self.up().await?;
         let _alone = self.network_change.lock().await;
-        let id = self.container.borrow().id().clone();
+        let before = self.attachment();
+        let endpoints = before.as_ref().map(|before| before.endpoints.as_slice()).unwrap_or_default();
+        let left = endpoints.iter().find(|endpoint| endpoint.network_name == network);
+        if let (Some(before), Some(left)) = (&before, left) {
+            self.pull_out(&run, before, left).await?;
+        }
         self.engine.disconnect_held(&mut self.container.borrow_mut(), network).map_err(|e| e.to_string())?;
-        let Some(before) = self.attachment() else { return Ok(MonitorMessage::Done) };
-        let left = before.endpoints.iter().find(|endpoint| endpoint.network_name == network);
-        let Some(left) = left else { return Ok(MonitorMessage::Done) };
-        let Some(after) = self.networks().leave(&id, &left.network).map_err(|e| e.to_string())? else {
-            return Ok(MonitorMessage::Done);
-        };
+        Ok(MonitorMessage::Done)
+    }
+
+    async fn pull_out(&self, run: &Run, before: &Attachment, left: &Endpoint) -> Result<(), String> {
+        let after = self.networks().leave(&before.container, &left.network).map_err(|e| e.to_string())?;
+        let Some(after) = after else { return Ok(()) };
         self.now_attached(after.clone());
-        self.unplug(&run, left).await;
+        self.unplug(run, left).await;
         halt::point("network.unplugged");
         match after.public() {
             // The world is behind another network now.
-            Some(way_out) if before.public() != Some(way_out) => self.lead_out(&run, &after, way_out).await?,
-            _ => {}
+            Some(way_out) if before.public() != Some(way_out) => self.lead_out(run, &after, way_out).await,
+            _ => Ok(()),
         }
-        Ok(MonitorMessage::Done)
     }
 
     async fn plug(&self, run: &Run, attachment: &Attachment, endpoint: &Endpoint) -> Result<(), String> {

@@ -212,7 +212,7 @@ impl Vm {
     pub async fn set_memory(&self, memory_mib: u32) -> io::Result<()> {
         match self.command(&Command::Balloon { target_mib: memory_mib }, &[]).await? {
             Answer::Memory { .. } => Ok(()),
-            _ => Err(io::Error::other("the VM answered another question")),
+            other => Err(unasked(&other)),
         }
     }
 
@@ -253,7 +253,7 @@ impl Vm {
     async fn network(&self, command: &Command, taps: &[BorrowedFd<'_>]) -> io::Result<String> {
         match self.command(command, taps).await? {
             Answer::Network { device } => Ok(device),
-            _ => Err(io::Error::other("the VM answered another question")),
+            other => Err(unasked(&other)),
         }
     }
 
@@ -331,6 +331,11 @@ fn packets() -> io::Result<(OwnedFd, OwnedFd)> {
     let (ours, theirs) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)?;
     nix::fcntl::fcntl(&ours, nix::fcntl::FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
     Ok((ours, theirs))
+}
+
+/// The error about an answer to another question.
+fn unasked(answer: &Answer) -> io::Error {
+    io::Error::other(format!("the VM answered another question: {answer:?}"))
 }
 
 /// How many cards can be added while the VM runs: some, when it has networks at all.

@@ -145,7 +145,7 @@ impl Networks {
 
     fn wanted(&self, request: &NetworkRequest) -> Result<Vec<Network>, NetworkError> {
         if request.networks.len() > MAX_NETWORKS {
-            return Err(NetworkError::Invalid(format!("a container joins at most {MAX_NETWORKS} networks")));
+            return Err(NetworkError::TooMany);
         }
         let networks = request.networks.iter().map(|join| self.find(&join.network));
         let networks = networks.collect::<Result<Vec<_>, _>>()?;

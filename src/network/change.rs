@@ -44,15 +44,11 @@ impl Networks {
         join: &Join,
     ) -> Result<Endpoint, NetworkError> {
         if attachment.on(&network.id).is_some() {
-            return Err(NetworkError::Invalid(format!(
-                "endpoint with name {} already exists in network {}",
-                attachment.name, network.name
-            )));
+            let container = attachment.name.clone();
+            return Err(NetworkError::AlreadyJoined { container, network: network.name });
         }
         let free = |number: &u8| attachment.endpoints.iter().all(|endpoint| endpoint.number != *number);
-        let number = (0..).take(MAX_NETWORKS).find(free).ok_or_else(|| {
-            NetworkError::Invalid(format!("a container joins at most {MAX_NETWORKS} networks"))
-        })?;
+        let number = (0..).take(MAX_NETWORKS).find(free).ok_or(NetworkError::TooMany)?;
         let network = self.ensure_bridge(network)?;
         endpoint(&attachment.container, number, &network, join, &self.attachments()?)
     }

@@ -44,6 +44,7 @@ use thiserror::Error;
 use crate::engine::id::ContainerId;
 use crate::record::{Lock, RecordError, is_temporary, read};
 use crate::root::{DEFAULT_ROOT, Root};
+use attach::MAX_NETWORKS;
 use endpoint::Attachment;
 use firewall::Firewall;
 use record::Network;
@@ -79,6 +80,17 @@ pub enum NetworkError {
     /// What was asked makes no sense.
     #[error("{0}")]
     Invalid(String),
+    /// The container is on the network already.
+    #[error("endpoint with name {container} already exists in network {network}")]
+    AlreadyJoined {
+        /// The container.
+        container: String,
+        /// The network.
+        network: String,
+    },
+    /// The container asks for more than its virtual machine has room for.
+    #[error("a container joins at most {MAX_NETWORKS} networks")]
+    TooMany,
     /// The container runs without networks.
     #[error(
         "the container was started without networks, so its virtual machine has no room for a card: stop it, connect it and start it again"

@@ -28,15 +28,16 @@ pub struct Args {
 
 /// Asks, removes, and tells what that gave back.
 pub fn run(args: &Args, root: Root) -> anyhow::Result<ExitCode> {
-    let warning = if args.all {
-        "WARNING! This will remove all images without at least one container associated to them."
-    } else {
-        "WARNING! This will remove all dangling images."
-    };
-    let selection = args.prune.selection("image", warning)?;
+    let warning = format!("WARNING! This will remove {}.", in_words(args.all));
+    let selection = args.prune.selection("image", &warning)?;
     let (reclaimed, code) = prune(&Engine::open(root)?, args.all, &selection)?;
     say!("Total reclaimed space: {}", human::reclaimed(reclaimed));
     Ok(code)
+}
+
+/// What goes, to people who are asked whether it may.
+pub fn in_words(all: bool) -> &'static str {
+    if all { "all images without at least one container associated to them" } else { "all dangling images" }
 }
 
 /// Removes images, lists them, and tells how many bytes that gave back.

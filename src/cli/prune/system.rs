@@ -25,11 +25,7 @@ pub struct Args {
 
 /// Asks, removes, and tells what that gave back.
 pub fn run(args: &Args, root: Root) -> anyhow::Result<ExitCode> {
-    let images = if args.all {
-        "all images without at least one container associated to them"
-    } else {
-        "all dangling images"
-    };
+    let images = image::in_words(args.all);
     let warning = format!(
         "WARNING! This will remove:\n  - all stopped containers\n  - all networks not used by at least one container\n  - {images}\n  - what interrupted pulls left\n"
     );

@@ -75,18 +75,20 @@ fn both_ways(bench: &Bench) {
 
 /// More queues than processors: the guest uses some, and the host must not give frames to the others.
 fn several_queues(bench: &Bench) {
-    apart(|| {
-        let plan = with_card(bench.plan("net-queues"), 4, CARD).with(|config| config.vcpus = 2);
-        echo();
-        let vm = plan.launch(true);
-        let waiting = dialled(&vm, 1);
-        for _ in 0..4 {
-            udp(GUEST);
-        }
-        tcp(GUEST);
-        drop(waiting);
-        vm.end().expect(StopReason::PowerOff).said("2 queues in use");
-    });
+    for (queues, cpus, used) in [(2, 2, 2), (4, 2, 2)] {
+        apart(|| {
+            let plan = with_card(bench.plan("net-queues"), queues, CARD).with(|config| config.vcpus = cpus);
+            echo();
+            let vm = plan.launch(true);
+            let waiting = dialled(&vm, 1);
+            for _ in 0..8 {
+                udp(GUEST);
+            }
+            tcp(GUEST);
+            drop(waiting);
+            vm.end().expect(StopReason::PowerOff).said(&format!("{used} queues in use"));
+        });
+    }
 }
 
 /// Twice in one place, with two queues and then with one; the second time the host does not wait for the guest's driver.
@@ -107,6 +109,7 @@ fn hot_plug(bench: &Bench) {
             let taps = tap("tap0", queues);
             bring_up("tap0", HOST);
             refused(vm.command(attach(1, CARD)), "0 taps came along");
+            refused(vm.command(attach(2, CARD)), "slot is 2, but must be below 2");
             refused(vm.command_with(attach(2, CARD), &taps), "slot is 2, but must be below 2");
             refused(vm.command_with(Command::Memory {}, &taps), "takes none");
             refused(vm.command(Command::DetachNetwork { slot: 1 }), "slot 1 is empty");
@@ -349,7 +352,7 @@ pub fn guest_several_queues() {
     echo();
     let threads: Vec<_> = (0..4).map(|_| std::thread::spawn(|| tcp(HOST))).collect();
     threads.into_iter().for_each(|thread| thread.join().unwrap());
-    for _ in 0..4 {
+    for _ in 0..8 {
         udp(HOST);
     }
     guest_waits_at(1);
