@@ -11,6 +11,7 @@ use std::process::ExitCode;
 use clap::Subcommand;
 use moat::root::Root;
 
+use super::lazy::Lazy;
 use super::prune;
 
 /// Manage networks
@@ -30,26 +31,26 @@ pub struct Args {
 
 #[derive(Subcommand)]
 enum Verb {
-    Connect(connect::ConnectArgs),
-    Create(create::Args),
-    Disconnect(connect::DisconnectArgs),
-    Inspect(inspect::Args),
+    Connect(Lazy<connect::ConnectArgs>),
+    Create(Lazy<create::Args>),
+    Disconnect(Lazy<connect::DisconnectArgs>),
+    Inspect(Lazy<inspect::Args>),
     #[command(visible_alias = "list")]
-    Ls(ls::Args),
-    Prune(prune::network::Args),
+    Ls(Lazy<ls::Args>),
+    Prune(Lazy<prune::network::Args>),
     #[command(visible_alias = "remove")]
-    Rm(rm::Args),
+    Rm(Lazy<rm::Args>),
 }
 
 /// Does what was asked.
 pub fn run(args: Args, root: Root) -> anyhow::Result<ExitCode> {
     match args.command {
-        Verb::Connect(args) => connect::connect(args, root),
-        Verb::Create(args) => create::run(args, &root),
-        Verb::Disconnect(args) => connect::disconnect(&args, root),
-        Verb::Inspect(args) => inspect::run(&args, root),
-        Verb::Ls(args) => ls::run(&args, &root),
-        Verb::Prune(args) => prune::network::run(&args, root),
-        Verb::Rm(args) => rm::run(&args, root),
+        Verb::Connect(Lazy(args)) => connect::connect(*args, root),
+        Verb::Create(Lazy(args)) => create::run(*args, &root),
+        Verb::Disconnect(Lazy(args)) => connect::disconnect(&args, root),
+        Verb::Inspect(Lazy(args)) => inspect::run(&args, root),
+        Verb::Ls(Lazy(args)) => ls::run(&args, &root),
+        Verb::Prune(Lazy(args)) => prune::network::run(&args, root),
+        Verb::Rm(Lazy(args)) => rm::run(&args, root),
     }
 }

@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use clap::Subcommand;
 use moat::root::Root;
 
+use super::lazy::Lazy;
 use super::prune;
 
 use super::{events, info};
@@ -25,20 +26,20 @@ pub struct Args {
 
 #[derive(Subcommand)]
 enum Verb {
-    Df(df::Args),
-    Prune(prune::system::Args),
-    Check(check::Args),
-    Info(info::Args),
-    Events(events::Args),
+    Df(Lazy<df::Args>),
+    Prune(Lazy<prune::system::Args>),
+    Check(Lazy<check::Args>),
+    Info(Lazy<info::Args>),
+    Events(Lazy<events::Args>),
 }
 
 /// Does what the verb says.
 pub fn run(args: Args, root: Root) -> anyhow::Result<ExitCode> {
     match args.command {
-        Verb::Df(args) => df::run(&args, root),
-        Verb::Prune(args) => prune::system::run(&args, root),
-        Verb::Check(args) => check::run(&args, &root),
-        Verb::Info(args) => info::run(&args, root),
-        Verb::Events(args) => events::run(&args, &root),
+        Verb::Df(Lazy(args)) => df::run(&args, root),
+        Verb::Prune(Lazy(args)) => prune::system::run(&args, root),
+        Verb::Check(Lazy(args)) => check::run(&args, &root),
+        Verb::Info(Lazy(args)) => info::run(&args, root),
+        Verb::Events(Lazy(args)) => events::run(&args, &root),
     }
 }
