@@ -1,6 +1,7 @@
 """What the measuring programs share: running moat in a root of its own, and printing tables."""
 
 import os
+import random
 import shutil
 import statistics
 import subprocess
@@ -53,13 +54,16 @@ def timed(command):
 
 
 def interleaved(commands, runs):
-    """Times several commands in turn, so that a machine whose speed drifts slows all of them alike."""
+    """Times several commands in turn, so that a machine whose speed drifts slows all of them alike; each turn is in another
+    order (the same in every call), because the kernel goes on tidying up after a command that has ended."""
     times = {name: [] for name in commands}
-    for name, command in commands.items():
+    for command in commands.values():
         timed(command)
+    order, chance = list(commands), random.Random(1)
     for _ in range(runs):
-        for name, command in commands.items():
-            times[name].append(timed(command))
+        chance.shuffle(order)
+        for name in order:
+            times[name].append(timed(commands[name]))
     return times
 
 
