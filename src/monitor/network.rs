@@ -11,6 +11,7 @@ use crate::engine::config::ContainerConfig;
 use crate::halt;
 use crate::network::attach::Attached;
 use crate::network::endpoint::{Attachment, Endpoint};
+use crate::network::publish::HeldPort;
 use crate::network::request::Join;
 use crate::network::{NetworkError, Networks};
 
@@ -53,8 +54,8 @@ impl Monitor {
     pub(super) async fn connect(&self, join: Join) -> Result<MonitorMessage, String> {
         let run = self.up().await?;
         let _alone = self.network_change.lock().await;
-        let id = self.container.borrow().id().clone();
-        let after = self.networks().join(&id, &join).map_err(|e| e.to_string())?;
+        let config = self.container.borrow().config.clone();
+        let (after, held) = self.networks().join(&config, &join).map_err(|e| e.to_string())?;
         let Some(endpoint) = after.endpoints.last().cloned() else { return Err("it is gone".to_owned()) };
         let plugged = match self.plug(&run, &after, &endpoint).await {
             Ok(()) => {
@@ -65,12 +66,12 @@ impl Monitor {
         };
         if let Err(e) = plugged {
             self.unplug(&run, &endpoint).await;
-            if let Err(e) = self.networks().leave(&id, &endpoint.network) {
+            if let Err(e) = self.networks().leave(&config.id, &endpoint.network) {
                 tracing::warn!("{e}");
             }
             return Err(e);
         }
-        self.now_attached(after);
+        self.now_attached(after, held);
         Ok(MonitorMessage::Done)
     }
 
@@ -95,14 +96,17 @@ impl Monitor {
     async fn pull_out(&self, run: &Run, before: &Attachment, left: &Endpoint) -> Result<(), String> {
         let after = self.networks().leave(&before.container, &left.network).map_err(|e| e.to_string())?;
         let Some(after) = after else { return Ok(()) };
-        self.now_attached(after.clone());
+        self.now_attached(after.clone(), Vec::new());
         self.unplug(run, left).await;
         halt::point("network.unplugged");
-        match after.public() {
-            // The world is behind another network now.
-            Some(way_out) if before.public() != Some(way_out) => self.lead_out(run, &after, way_out).await,
-            _ => Ok(()),
+        // The world may be behind another network now, in each family.
+        for endpoint in &after.endpoints {
+            let gained = network_spec::gained_gateways(before, &after, endpoint);
+            if let (Some(interface), Some(device)) = (gained, run.vm().device(endpoint.number)) {
+                run.agent.connect_network(device, interface, Vec::new()).await.map_err(|e| e.message)?;
+            }
         }
+        Ok(())
     }
 
     async fn plug(&self, run: &Run, attachment: &Attachment, endpoint: &Endpoint) -> Result<(), String> {
@@ -128,17 +132,11 @@ impl Monitor {
         }
     }
 
-    /// Has the guest send what is for the world through an interface that it has.
-    async fn lead_out(&self, run: &Run, attachment: &Attachment, endpoint: &Endpoint) -> Result<(), String> {
-        let Some(device) = run.vm().device(endpoint.number) else { return Ok(()) };
-        let interface = network_spec::interface(attachment, endpoint);
-        run.agent.connect_network(device, interface, Vec::new()).await.map_err(|e| e.message)
-    }
-
     /// Unless the container has ended meanwhile, and left them all.
-    fn now_attached(&self, attachment: Attachment) {
+    fn now_attached(&self, attachment: Attachment, held: Vec<HeldPort>) {
         if let Some(attached) = self.network.borrow_mut().as_mut() {
-            attached.change(attachment);
+            attached.change(attachment, held);
+            relay::serve(attached);
         }
     }
 

@@ -49,6 +49,16 @@ pub fn interface(attachment: &Attachment, endpoint: &Endpoint) -> Interface {
     }
 }
 
+/// An interface that a container keeps when it leaves a network, with the gateways that the world is behind from now on;
+/// nothing when that is where it was.
+pub fn gained_gateways(before: &Attachment, after: &Attachment, endpoint: &Endpoint) -> Option<Interface> {
+    let was = interface(before, endpoint);
+    let mut now = interface(after, endpoint);
+    now.gateway_v4 = now.gateway_v4.filter(|_| was.gateway_v4.is_none());
+    now.gateway_v6 = now.gateway_v6.filter(|_| was.gateway_v6.is_none());
+    (now.gateway_v4.is_some() || now.gateway_v6.is_some()).then_some(now)
+}
+
 fn dns(request: &NetworkRequest, attachment: &Attachment) -> Dns {
     let host = ResolvConf::read(Path::new(HOST_RESOLV_CONF)).unwrap_or_else(|e| {
         tracing::warn!("cannot read {HOST_RESOLV_CONF}: {e}");

@@ -12,7 +12,7 @@ use tokio::task::AbortHandle;
 use super::endpoint::{Attachment, Endpoint};
 use super::firewall::{Firewall, TAP_PREFIX};
 use super::link::{self, Bridge, Links};
-use super::port::{ContainerPort, PortRequest};
+use super::port::{ContainerPort, PortRequest, PublishedPort};
 use super::publish::{HeldPort, publish};
 use super::record::{DEFAULT, Network};
 use super::request::{Join, NetworkRequest};
@@ -47,14 +47,21 @@ impl Drop for Attached {
 impl Attached {
     fn new(attachment: Attachment, held: Vec<HeldPort>) -> Self {
         let reached_at = watch::Sender::new(None);
-        let mut attached = Self { attachment: attachment.clone(), held, relays: Vec::new(), reached_at };
-        attached.change(attachment);
+        let mut attached =
+            Self { attachment: attachment.clone(), held: Vec::new(), relays: Vec::new(), reached_at };
+        attached.change(attachment, held);
         attached
     }
 
-    /// The container is now on these networks.
-    pub fn change(&mut self, attachment: Attachment) {
+    /// The container is now on these networks, and `held` came to what it publishes. Without a network that leads out it
+    /// publishes nothing.
+    pub fn change(&mut self, attachment: Attachment, held: Vec<HeldPort>) {
         self.reached_at.send_replace(attachment.public().map(|endpoint| endpoint.ipv4.addr()));
+        if attachment.ports.is_empty() {
+            self.held.clear();
+            self.relays.drain(..).for_each(|relay| relay.abort());
+        }
+        self.held.extend(held);
         self.attachment = attachment;
     }
 
@@ -96,28 +103,21 @@ impl Networks {
         }
         let networks = self.wanted(request)?;
         self.prepare()?;
-        let mut ports = request.ports.clone();
-        if networks.iter().all(|network| network.internal) {
-            ports.clear();
-        } else if request.publish_all {
-            ports.extend(exposed(container));
-        }
-        let held = publish(&ports, &self.attachments()?)?;
+        let leads_out = networks.iter().any(|network| !network.internal);
+        let held = if leads_out { self.hold_ports(container)? } else { Vec::new() };
         let attachment = {
             let _lock = self.lock()?;
             self.sweep()?;
             let networks = networks.into_iter().map(|network| self.ensure_bridge(network));
             let networks = networks.collect::<Result<Vec<_>, _>>()?;
-            let mut attachment = Attachment {
+            let attachment = Attachment {
                 container: container.id.clone(),
                 name: container.name.clone(),
                 hostname: container.hostname.clone(),
                 endpoints: self.reserve(&container.id, &networks, request)?,
-                ports: held.iter().map(|held| held.port).collect(),
+                ports: in_order(&held),
                 host_access: request.wants_host(),
             };
-            // A port that is left to chance is what it was, also to those who look at the record later.
-            attachment.ports.sort_by_key(|port| (port.container(), port.host_ip.is_ipv6(), port.host_port));
             write(&self.attachment_path(&container.id), &attachment)?;
             attachment
         };
@@ -129,6 +129,15 @@ impl Networks {
         }
         halt::point("network.admitted");
         Ok(Some(Attached::new(attachment, held)))
+    }
+
+    /// Takes the ports that a container publishes.
+    pub(super) fn hold_ports(&self, container: &ContainerConfig) -> Result<Vec<HeldPort>, NetworkError> {
+        let mut ports = container.network.ports.clone();
+        if container.network.publish_all {
+            ports.extend(exposed(container));
+        }
+        publish(&ports, &self.attachments()?)
     }
 
     /// Whether a container could have what it asks for, as far as that can be told before it starts.
@@ -327,6 +336,14 @@ fn check_address(network: &Network, ip: IpAddr, subnet: IpNet, gateway: IpAddr) 
         "no configured subnet contains IP address {ip}: network {} has {subnet}",
         network.name
     )))
+}
+
+/// Ports in the order in which they are shown. A port that is left to chance is what it was, also to those who look at the
+/// record later.
+pub(super) fn in_order(held: &[HeldPort]) -> Vec<PublishedPort> {
+    let mut ports: Vec<_> = held.iter().map(|held| held.port).collect();
+    ports.sort_by_key(|port| (port.container(), port.host_ip.is_ipv6(), port.host_port));
+    ports
 }
 
 /// A request for each port that is exposed and not published otherwise.

@@ -1,40 +1,53 @@
 //! A running container joins one more network, leaves one, or changes its name.
 
-use super::attach::{MAX_NETWORKS, check, endpoint};
+use super::attach::{MAX_NETWORKS, check, endpoint, in_order};
 use super::endpoint::{Attachment, Endpoint};
 use super::firewall::Firewall;
+use super::publish::HeldPort;
 use super::record::{Network, NetworkId};
 use super::request::Join;
 use super::{NetworkError, Networks};
+use crate::engine::config::ContainerConfig;
 use crate::engine::id::ContainerId;
 use crate::halt;
 use crate::record::write;
 
 impl Networks {
-    /// Joins a running container to one more network: address, bridge, firewall. Returns its place in its networks as it
-    /// is now; the new interface is the last. Only its monitor may.
+    /// Joins a running container to one more network: address, bridge, firewall, and its published ports if this is the
+    /// first that leads out. Returns its place in its networks as it is now, where the new interface is the last, and what
+    /// holds those ports. Only its monitor may.
     ///
     /// # Errors
     /// When it has no networks, is on this one already, something is taken, or the host refuses; nothing has changed then.
-    pub fn join(&self, container: &ContainerId, join: &Join) -> Result<Attachment, NetworkError> {
+    pub fn join(
+        &self,
+        container: &ContainerConfig,
+        join: &Join,
+    ) -> Result<(Attachment, Vec<HeldPort>), NetworkError> {
         let network = self.find(&join.network)?;
         check(&network, join)?;
-        let (before, after) = {
+        let path = self.attachment_path(&container.id);
+        let (before, after, held) = {
             let _lock = self.lock()?;
             self.sweep()?;
-            let before = self.attachment(container)?.ok_or(NetworkError::NoCards)?;
+            let before = self.attachment(&container.id)?.ok_or(NetworkError::NoCards)?;
             let mut after = before.clone();
             after.endpoints.push(self.reserve_one(&before, network, join)?);
-            write(&self.attachment_path(container), &after)?;
-            (before, after)
+            let mut held = Vec::new();
+            if before.public().is_none() && after.public().is_some() {
+                held = self.hold_ports(container)?;
+                after.ports = in_order(&held);
+            }
+            write(&path, &after)?;
+            (before, after, held)
         };
         halt::point("network.joined");
         if let Err(e) = self.admit(&after) {
             let _lock = self.lock()?;
-            write(&self.attachment_path(container), &before)?;
+            write(&path, &before)?;
             return Err(e);
         }
-        Ok(after)
+        Ok((after, held))
     }
 
     fn reserve_one(
@@ -67,8 +80,9 @@ impl Networks {
         Ok(write(&self.attachment_path(container), &attachment)?)
     }
 
-    /// Takes a running container out of a network: from here on nothing of it passes there. Returns its place in its
-    /// networks as it is now; nothing when it has none, or is not on this one. Only its monitor may.
+    /// Takes a running container out of a network: from here on nothing of it passes there, and without a network that leads
+    /// out it publishes no ports. Returns its place in its networks as it is now; nothing when it has none, or is not on
+    /// this one. Only its monitor may.
     ///
     /// # Errors
     /// When the host refuses; it can be tried again.
@@ -84,6 +98,9 @@ impl Networks {
         }
         let mut after = before.clone();
         after.endpoints.retain(|endpoint| endpoint.network != *network);
+        if after.public().is_none() {
+            after.ports.clear();
+        }
         Firewall::open()
             .and_then(|firewall| firewall.change(&before, &after))
             .map_err(NetworkError::host("take the container out of the network"))?;

@@ -28,7 +28,7 @@ pub mod mac;
 mod manage;
 mod names;
 pub mod port;
-mod publish;
+pub mod publish;
 pub mod record;
 pub mod request;
 pub mod subnet;

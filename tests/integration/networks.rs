@@ -1,7 +1,7 @@
 //! Networks, with containers that are what they seem. Hostile ones are in `tests/network`.
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::time::Duration;
 
 use crate::support::{Moat, eventually, kill_9, monitor_of};
@@ -146,6 +146,46 @@ fn a_running_container_joins_networks_and_leaves_them() {
     moat.run(["network", "disconnect", "back", "client"]).code(1).says(&["is paused"]);
     moat.run(["rm", "-f", "web", "client"]).ok();
     moat.run(["network", "rm", "shop", "back"]).ok();
+    moat.assert_clean();
+}
+
+/// What is published, and where the world is, follow the networks that lead out, in each family.
+#[test]
+fn ports_and_ways_out_follow_the_networks() {
+    let moat = Moat::with(&["busybox"]);
+    moat.run(["network", "create", "--internal", "vault"]).ok();
+    for network in ["six1", "six2"] {
+        moat.run(["network", "create", "--ipv6", network]).ok();
+    }
+    server(&moat, &["--name", "web", "--hostname", "web", "--network", "vault", "-p", "18082:80"]);
+    assert_eq!(moat.run(["port", "web"]).ok(), "");
+    assert!(get("127.0.0.1:18082").is_err());
+    moat.run(["network", "connect", "bridge", "web"]).ok();
+    assert_eq!(moat.run(["port", "web", "80"]).ok(), "0.0.0.0:18082\n[::]:18082\n");
+    for address in ["127.0.0.1:18082", "[::1]:18082"] {
+        eventually("the server answers", || get(address).is_ok_and(|text| text.contains("hello from web")));
+    }
+    moat.run(["network", "disconnect", "bridge", "web"]).ok();
+    assert_eq!(moat.run(["port", "web"]).ok(), "");
+    // Others can have the port; then the container cannot come back to it, and stays where it is.
+    for address in ["127.0.0.1:18082", "[::1]:18082"] {
+        let other = TcpListener::bind(address).expect("the port is free");
+        let refused = moat.run(["network", "connect", "bridge", "web"]);
+        refused.code(1).says(&["18082 failed: port is already allocated"]);
+        drop(other);
+    }
+    assert_eq!(exec(&moat, "web", "cd /sys/class/net; echo *"), "eth0 lo\n");
+    let default_v6 = "ip -6 route | awk '/^default/ { print $5 }'";
+    for network in ["bridge", "six1", "six2"] {
+        moat.run(["network", "connect", network, "web"]).ok();
+    }
+    assert!(get("127.0.0.1:18082").is_ok());
+    assert_eq!(exec(&moat, "web", default_v6), "eth2\n");
+    moat.run(["network", "disconnect", "six1", "web"]).ok();
+    assert_eq!(exec(&moat, "web", default_v6), "eth3\n");
+    assert_eq!(exec(&moat, "web", "ip route | awk '/^default/ { print $5 }'"), "eth1\n");
+    moat.run(["rm", "-f", "web"]).ok();
+    moat.run(["network", "rm", "vault", "six1", "six2"]).ok();
     moat.assert_clean();
 }
 

@@ -65,8 +65,7 @@ fn nobody_joins_twice_or_without_a_place() {
         let host = Host::new();
         create(&host, "red", RED);
         let guest = host.run("a", on("red"));
-        let id = &guest.attached.attachment.container;
-        let refused = |join: &Join| host.networks.join(id, join).unwrap_err();
+        let refused = |join: &Join| host.networks.join(&guest.config, join).unwrap_err();
         let twice = "endpoint with name a already exists in network red";
         assert_eq!(refused(&Join::new("red")).to_string(), twice);
         assert!(matches!(refused(&Join::new("green")), NetworkError::NotFound(_)));
@@ -74,10 +73,13 @@ fn nobody_joins_twice_or_without_a_place() {
         let at = |address: &str| Join { ipv4: Some(address.parse().unwrap()), ..Join::new("blue") };
         assert!(matches!(refused(&at("10.6.0.1")), NetworkError::AddressTaken { .. }));
         assert!(matches!(refused(&at("10.5.0.9")), NetworkError::Invalid(_)));
-        let nobody = "b".repeat(64).parse().unwrap();
+        let nobody = host.config("b", on("red"));
         assert!(matches!(host.networks.join(&nobody, &at("10.6.0.9")), Err(NetworkError::NoCards)));
         // Nothing has changed.
-        assert_eq!(host.networks.attachment(id).unwrap().as_ref(), Some(&guest.attached.attachment));
+        assert_eq!(
+            host.networks.attachment(&guest.config.id).unwrap().as_ref(),
+            Some(&guest.attached.attachment)
+        );
     });
 }
 

@@ -113,17 +113,17 @@ impl Host {
         let attached = self.networks.attach(config).expect("networks").expect("some");
         let taps = attached.open_taps(1).expect("taps");
         let cables = taps.into_iter().map(|mut queues| Cable::new(queues.remove(0))).collect();
-        let guest = Guest { attached, cables, _lock: lock };
+        let guest = Guest { config: config.clone(), attached, cables, _lock: lock };
         guest.introduce();
         guest
     }
 
     /// The container joins one more network, and has one more cable in its hands.
     pub fn join(&self, guest: &mut Guest, join: Join) -> Endpoint {
-        let after = self.networks.join(&guest.attached.attachment.container, &join).expect("a network");
+        let (after, held) = self.networks.join(&guest.config, &join).expect("a network");
         let endpoint = after.endpoints.last().expect("an endpoint").clone();
         guest.cables.push(Cable::new(endpoint.open_tap(1).expect("a tap").remove(0)));
-        guest.attached.change(after);
+        guest.attached.change(after, held);
         guest.introduce();
         endpoint
     }
@@ -150,6 +150,7 @@ pub fn with_host(mut request: NetworkRequest) -> NetworkRequest {
 
 /// A hostile guest: it has its cables in its hands.
 pub struct Guest {
+    pub config: ContainerConfig,
     pub attached: Attached,
     pub cables: Vec<Cable>,
     _lock: Lock,
