@@ -10,46 +10,18 @@ import re
 import sys
 
 import common
+import tracepoints
 
-TRACING = "/sys/kernel/tracing"
 EVENTS = ("kvm/kvm_userspace_exit", "kvm/kvm_exit", "kvm/kvm_pio", "kvm/kvm_mmio",
           "syscalls/sys_enter_sendmsg", "syscalls/sys_enter_write", "syscalls/sys_enter_writev",
           "syscalls/sys_enter_sendto")
-LINE = re.compile(r"^\s*(?P<task>.+)-(?P<pid>\d+)\s+\[\d+\].*?\s(?P<time>[\d.]+): (?P<event>\w+)(:|\()\s*(?P<rest>.*)$")
 
 
-def write(name, value):
-    with open(os.path.join(TRACING, name), "w") as file:
-        file.write(value)
-
-
-def trace(moat, network):
-    write("tracing_on", "0")
-    write("trace", "")
-    write("buffer_size_kb", "65536")
-    for event in EVENTS:
-        write(f"events/{event}/enable", "1")
-    try:
-        write("tracing_on", "1")
-        moat.run("run", "--rm", "--memory", "128m", "--network", network, "localhost/busybox", "true")
-        write("tracing_on", "0")
-        with open(os.path.join(TRACING, "trace")) as file:
-            return file.readlines()
-    finally:
-        for event in EVENTS:
-            write(f"events/{event}/enable", "0")
-        write("trace", "")
-
-
-def count(lines):
+def count(events):
     """Counters of the exits to user space and of all, and of the accesses to device memory and to ports."""
     user, kvm, mmio, pio = (collections.Counter() for _ in range(4))
     handed_over = None
-    for line in lines:
-        match = LINE.match(line)
-        if not match:
-            continue
-        event, rest, task = match["event"], match["rest"], match["task"].strip()
+    for _, task, pid, event, rest in events:
         if event == "kvm_userspace_exit":
             user[re.search(r"reason (\S+)", rest)[1]] += 1
         elif event == "kvm_exit":
@@ -61,8 +33,8 @@ def count(lines):
             if address := re.search(r"pio_(\w+) at (0x[0-9a-f]+)", rest):
                 pio[(int(address[2], 16), address[1])] += 1
         elif "vsock" in task and event == "sys_sendmsg":
-            handed_over = match["pid"]
-        elif handed_over == match["pid"] and event in ("sys_write", "sys_writev", "sys_sendto", "sys_sendmsg"):
+            handed_over = pid
+        elif handed_over == pid and event in ("sys_write", "sys_writev", "sys_sendto", "sys_sendmsg"):
             return user, kvm, mmio, pio
     raise SystemExit("the agent's first message was not seen in the trace")
 
@@ -88,7 +60,8 @@ def main():
     with common.Moat(dist, archive) as moat:
         for network in ("none", "bridge"):
             moat.run("run", "--rm", "--network", network, "localhost/busybox", "true")
-            show(network, *count(trace(moat, network)))
+            command = ("run", "--rm", "--memory", "128m", "--network", network, "localhost/busybox", "true")
+            show(network, *count(tracepoints.record(EVENTS, lambda: moat.run(*command))))
 
 
 main()
