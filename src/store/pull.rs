@@ -17,7 +17,7 @@ use super::digest::{Digest, Hasher, ImageId};
 use super::error::{LoadError, StoreError, shorten};
 use super::layout::Origin;
 use super::limits::{Budget, MAX_LAYER, MAX_LAYERS};
-use super::load::collect::Stage;
+use super::load::content::Content;
 use super::load::plan::{Plan, StagedBlob};
 use super::load::stream::{CHUNK, Compression, read_head};
 use super::load::{Addition, Loaded, stage_manifest};
@@ -339,7 +339,7 @@ fn unpack(
     }
     let whole = BufReader::with_capacity(CHUNK, Cursor::new(head).chain(download));
     let mut decoder = compression.decoder(whole).map_err(|e| broken(e.to_string()))?;
-    let content = Stage::new(staging, budget.clone()).content(&mut decoder, what)?;
+    let content = Content::stage(&mut decoder, staging, budget, what)?;
     let content = content.map_err(|e| broken(format!("its {compression} compression is broken: {e}")))?;
     Ok(StagedBlob { path: content.path, digest: content.digest, size: content.size })
 }

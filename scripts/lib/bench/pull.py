@@ -1,9 +1,10 @@
 """pull.py DIST RUNS NAME=LAYOUT...: from a registry on loopback to something that can run.
 
-`moat pull` ends with a disk, `podman pull` with unpacked layers, `skopeo copy` and `umoci unpack` with a bundle. Each run
-begins with nothing. Memory is the peak of the largest process, disk what du counts afterwards.
+`moat pull` ends with a disk, `podman pull` with unpacked layers, `skopeo copy` and `umoci unpack` with a bundle. `curl` and
+`gzip` only fetch and inflate the layers, one after the other, and check nothing. Each run begins with nothing. Memory is the peak of the largest process, disk what du counts afterwards.
 """
 
+import json
 import os
 import re
 import resource
@@ -55,6 +56,17 @@ def taken(directory):
     return int(subprocess.run(["du", "-s", "-B1", directory], check=True, stdout=subprocess.PIPE).stdout.split()[0])
 
 
+def layers(layout):
+    """The digests of an image's layers."""
+    def blob(descriptor):
+        with open(os.path.join(layout, "blobs", *descriptor["digest"].split(":"))) as file:
+            return json.load(file)
+
+    with open(os.path.join(layout, "index.json")) as file:
+        (manifest,) = json.load(file)["manifests"]
+    return [layer["digest"] for layer in blob(manifest)["layers"]]
+
+
 def case(dist, name, layout, runs):
     with tempfile.TemporaryDirectory(prefix="moat-bench-") as directory:
         child, address = registry(directory)
@@ -66,10 +78,13 @@ def case(dist, name, layout, runs):
             podman = ["podman", "--root", f"{place}/root", "--runroot", f"{place}/run"]
             both = ('skopeo copy -q --src-tls-verify=false "docker://$1" "oci:$2/layout:1" && '
                     'umoci unpack --image "$2/layout:1" "$2/bundle"')
+            inflate = 'place=$1 blobs=$2; shift 2; for it; do curl -sf "$blobs/$it" | gzip -dc >"$place/$it" || exit; done'
             commands = {
                 "`moat pull`": [os.path.join(dist, "bin", "moat"), "--root", place, "pull", "-q", source],
                 "`podman pull`": [*podman, "pull", "-q", "--tls-verify=false", source],
                 "`skopeo copy` and `umoci unpack`": ["sh", "-c", both, "sh", source, place],
+                "`curl` and `gzip -d`": ["sh", "-c", inflate, "sh", place, f"http://{address}/v2/{name}/blobs",
+                                         *layers(layout)],
             }
             results = {what: [] for what in commands}
             for _ in range(runs):

@@ -5,13 +5,12 @@
 
 use std::collections::HashMap;
 use std::io::{self, BufReader, Cursor, Read};
-use std::path::PathBuf;
 
 use super::super::digest::{Digest, Hasher};
 use super::super::error::{LoadError, StoreError, shorten};
 use super::super::limits::{Budget, MAX_DOCUMENT, MAX_LINKS, MAX_MEMBERS};
-use super::super::room;
 use super::super::staging::Staging;
+use super::content::Content;
 use super::stream::{CHUNK, Compression, Source, read_head};
 use super::walk::{Kind, Walker};
 
@@ -28,17 +27,6 @@ pub(in crate::store) struct Staged {
     pub content: Result<Content, String>,
 }
 
-/// A staged file with compression taken off.
-#[derive(Debug)]
-pub(in crate::store) struct Content {
-    /// Where it is.
-    pub path: PathBuf,
-    /// Its digest.
-    pub digest: Digest,
-    /// Its size in bytes.
-    pub size: u64,
-}
-
 /// What the names of an archive lead to.
 #[derive(Debug)]
 enum Node {
@@ -48,9 +36,6 @@ enum Node {
     /// Nothing that has content, and what is to be said about that.
     Other(&'static str),
 }
-
-/// After how many bytes it is looked whether there is room for more.
-const ROOM_STEP: u64 = 64 << 20;
 
 /// What is wrong with a link to a file of the host.
 const OUTSIDE: &str = "is a link that leads out of the archive";
@@ -66,7 +51,7 @@ impl Members {
         staging: &mut Staging,
         mut seen: impl FnMut(&str, u64),
     ) -> Result<Self, StoreError> {
-        let mut stage = Stage::new(staging, Budget::new(source.input()));
+        let budget = Budget::new(source.input());
         let mut walker = Walker::new(source);
         let mut members = Self::default();
         let mut count = 0;
@@ -79,7 +64,7 @@ impl Members {
             let node = match member.kind {
                 Kind::File(size) => {
                     seen(&name, size);
-                    Node::File(stage.member(&mut walker, &name)?)
+                    Node::File(stage(&mut walker, staging, &budget, &name)?)
                 }
                 Kind::Symlink(target) => {
                     let directory = name.rsplit_once('/').map_or("", |(directory, _)| directory);
@@ -184,101 +169,41 @@ fn normalise(name: &str, directory: &str) -> Result<String, LoadError> {
     Ok(parts.join("/"))
 }
 
-/// What staging files needs.
-pub(in crate::store) struct Stage<'a> {
-    staging: &'a mut Staging,
-    budget: Budget,
-    buffer: Vec<u8>,
-}
-
-impl<'a> Stage<'a> {
-    pub(in crate::store) fn new(staging: &'a mut Staging, budget: Budget) -> Self {
-        Self { staging, budget, buffer: vec![0; CHUNK] }
+/// Stages the member that `walker` is at.
+fn stage(
+    walker: &mut Walker<'_>,
+    staging: &mut Staging,
+    budget: &Budget,
+    name: &str,
+) -> Result<Staged, StoreError> {
+    let head = read_head(walker).map_err(|e| broken(walker, e))?;
+    let compression = Compression::of(&head);
+    let mut whole = Cursor::new(head).chain(walker);
+    if matches!(compression, Compression::None | Compression::Unknown(_)) {
+        let content = Content::stage(&mut whole, staging, budget, name)?;
+        let content = content.map_err(|e| broken(whole.get_mut().1, e))?;
+        return Ok(Staged { digest: content.digest, size: content.size, compression, content: Ok(content) });
     }
-
-    /// Stages the member that `walker` is at.
-    fn member(&mut self, walker: &mut Walker<'_>, name: &str) -> Result<Staged, StoreError> {
-        let head = read_head(walker).map_err(|e| broken(walker, e))?;
-        let compression = Compression::of(&head);
-        let mut whole = Cursor::new(head).chain(walker);
-        if matches!(compression, Compression::None | Compression::Unknown(_)) {
-            let content = self.content(&mut whole, name)?;
-            let content = content.map_err(|e| broken(whole.get_mut().1, e))?;
-            return Ok(Staged {
-                digest: content.digest,
-                size: content.size,
-                compression,
-                content: Ok(content),
-            });
-        }
-        let mut raw = Raw { reader: whole, hasher: Hasher::default(), size: 0 };
-        let reader = BufReader::with_capacity(CHUNK, &mut raw);
-        let content = match compression.decoder(reader) {
-            Ok(mut decoder) => self.content(&mut decoder, name)?,
-            Err(e) => Err(e),
-        };
-        // What a decoder left unread counts for the digest of the compressed bytes.
-        let drained = io::copy(&mut raw, &mut io::sink());
-        let walker = raw.reader.get_mut().1;
-        if let Some(failure) = walker.take_failure() {
-            return Err(failure.into());
-        }
-        drained.map_err(LoadError::Read)?;
-        let content = content.map_err(|e| format!("its {compression} compression is broken: {e}"));
-        Ok(Staged { digest: raw.hasher.finish(), size: raw.size, compression, content })
+    let mut raw = Raw { reader: whole, hasher: Hasher::default(), size: 0 };
+    let reader = BufReader::with_capacity(CHUNK, &mut raw);
+    let content = match compression.decoder(reader) {
+        Ok(mut decoder) => Content::stage(&mut decoder, staging, budget, name)?,
+        Err(e) => Err(e),
+    };
+    // What a decoder left unread counts for the digest of the compressed bytes.
+    let drained = io::copy(&mut raw, &mut io::sink());
+    let walker = raw.reader.get_mut().1;
+    if let Some(failure) = walker.take_failure() {
+        return Err(failure.into());
     }
-
-    /// Stages what `reader` gives. The inner error is that of the reader.
-    pub(in crate::store) fn content(
-        &mut self,
-        reader: &mut impl Read,
-        name: &str,
-    ) -> Result<io::Result<Content>, StoreError> {
-        let mut file = self.staging.file()?;
-        let mut hasher = Hasher::default();
-        let mut looked = 0;
-        loop {
-            if file.length() - looked > ROOM_STEP {
-                looked = file.length();
-                room::check(file.path(), 0)?;
-            }
-            // Whole blocks, so that runs of zeros are seen.
-            let length = match fill(reader, &mut self.buffer) {
-                Ok(0) => break,
-                Ok(length) => length,
-                Err(e) => {
-                    // The space is better used by what comes next.
-                    std::fs::remove_file(file.path()).map_err(StoreError::io(file.path()))?;
-                    return Ok(Err(e));
-                }
-            };
-            let bytes = &self.buffer[..length];
-            hasher.update(bytes);
-            let stored = file.append(bytes)?;
-            self.budget.spend(length as u64, stored, file.length(), name)?;
-        }
-        let (digest, size) = (hasher.finish(), file.length());
-        Ok(Ok(Content { path: file.finish()?, digest, size }))
-    }
+    drained.map_err(LoadError::Read)?;
+    let content = content.map_err(|e| format!("its {compression} compression is broken: {e}"));
+    Ok(Staged { digest: raw.hasher.finish(), size: raw.size, compression, content })
 }
 
 /// Why a member's bytes could not be read.
 fn broken(walker: &mut Walker<'_>, error: io::Error) -> LoadError {
     walker.take_failure().unwrap_or(LoadError::Read(error))
-}
-
-/// Fills `buffer`, or as much of it as there are bytes.
-fn fill(reader: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
-    let mut filled = 0;
-    while filled < buffer.len() {
-        match reader.read(&mut buffer[filled..]) {
-            Ok(0) => break,
-            Ok(n) => filled += n,
-            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-            Err(e) => return Err(e),
-        }
-    }
-    Ok(filled)
 }
 
 /// A member's bytes as they are in the archive.

@@ -15,7 +15,7 @@ use super::super::layout::Origin;
 use super::super::limits::{Budget, MAX_DOCUMENT, MAX_LAYERS};
 use super::super::reference::Reference;
 use super::super::staging::Staging;
-use super::collect::Stage;
+use super::content::Content;
 use super::plan::{Plan, StagedBlob};
 use super::stream::Source;
 use super::{Addition, Loaded, stage_manifest};
@@ -68,7 +68,7 @@ impl ImageStore {
 
     fn stage_bytes(&self, reader: &mut impl Read, input: Arc<AtomicU64>) -> Result<StagedLayer, StoreError> {
         let mut staging = self.stage()?;
-        let content = Stage::new(&mut staging, Budget::new(input)).content(reader, "the layer")?;
+        let content = Content::stage(reader, &mut staging, &Budget::new(input), "the layer")?;
         let content = content.map_err(LoadError::Read)?;
         let blob = StagedBlob { path: content.path, digest: content.digest, size: content.size };
         Ok(StagedLayer { staging, blob })

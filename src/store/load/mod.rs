@@ -4,7 +4,8 @@
 //! documents ([`docker`], [`oci`]) say which files make up images, and every promise they make is checked ([`plan`]);
 //! then disks are indexed and everything moves into the store at once. What fails before that leaves nothing.
 
-pub(super) mod collect;
+mod collect;
+pub(super) mod content;
 mod docker;
 mod layer;
 mod oci;
