@@ -11,4 +11,7 @@ names_demo_image() {
 }
 
 # Prints the path of its archive, made if need be.
-demo_archive() { "$MOAT_SRC/tests/images/build" busybox | tail -n 1; }
+demo_archive() {
+    need_packages DEMO || return
+    "$MOAT_SRC/tests/images/build" busybox | tail -n 1
+}

@@ -13,6 +13,9 @@ PACKAGES_TESTBED=(qemu-system-x86 qemu-system-common busybox-static openssh-clie
 # What moat itself calls while it works.
 # shellcheck disable=SC2034
 PACKAGES_RUN=(e2fsprogs)
+# What makes the demo image.
+# shellcheck disable=SC2034
+PACKAGES_DEMO=(umoci skopeo busybox-static)
 # What the tests compare with and look with; the test images name their own packages.
 # shellcheck disable=SC2034
 PACKAGES_TEST=(erofs-utils e2fsprogs util-linux attr libcap2-bin umoci skopeo busybox-static python3 zstd docker-registry
