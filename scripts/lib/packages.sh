@@ -19,7 +19,7 @@ PACKAGES_DEMO=(umoci skopeo busybox-static)
 # What the tests compare with and look with; the test images name their own packages.
 # shellcheck disable=SC2034
 PACKAGES_TEST=(erofs-utils e2fsprogs util-linux attr libcap2-bin umoci skopeo busybox-static python3 zstd docker-registry
-    apache2-utils openssl podman curl iperf3 mariadb-client-core)
+    apache2-utils openssl podman curl iperf3 iproute2 mariadb-client-core)
 # What the benchmarks compare with.
 # shellcheck disable=SC2034
 PACKAGES_BENCH=(qemu-system-x86 crun podman erofs-utils umoci skopeo docker-registry python3 iperf3 iproute2 cpio)
