@@ -257,8 +257,13 @@ impl Session {
             self.freeze(false).await?;
         }
         self.monitor.emit("kill", &[("signal", signal.to_string())]);
-        run.agent.signal(MAIN, signal).await.map_err(|e| e.message)?;
-        if signal == signal::KILL {
+        let told = run.agent.signal(MAIN, signal).await;
+        // A guest that cannot be told is ending by itself just now, or is lost.
+        let lost = ends && told.is_err();
+        if !lost {
+            told.map_err(|e| e.message)?;
+        }
+        if signal == signal::KILL || lost {
             self.monitor.end_by_force(&run).await;
         }
         Ok(MonitorMessage::Done)

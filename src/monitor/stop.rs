@@ -44,7 +44,11 @@ impl Monitor {
         self.request_stop();
         let Ok(run) = self.up().await else { return Ok(()) };
         self.emit("kill", &[("signal", signal.to_string())]);
-        run.agent.signal(MAIN, signal).await.map_err(|e| e.message)?;
+        if run.agent.signal(MAIN, signal).await.is_err() {
+            // Its guest is ending by itself just now, or is lost.
+            self.end_by_force(&run).await;
+            return Ok(());
+        }
         let in_time = match u64::try_from(limit) {
             Ok(seconds) => timeout(Duration::from_secs(seconds), self.over()).await.is_ok(),
             Err(_) => {

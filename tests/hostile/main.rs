@@ -55,6 +55,7 @@ fn main() {
     }
     test("lies", lies);
     test("deaf", deaf);
+    test("turned-away", deaf);
     test("numbers", numbers);
     for mode in [
         "dotdot",
@@ -190,7 +191,7 @@ fn lies(mode: &str) {
     stage.end();
 }
 
-/// It hears no signal and no request to power off.
+/// It hears no signal and no request to power off, or cannot even be sent one.
 fn deaf(mode: &str) {
     let stage = Stage::new(mode);
     stage.run(&["run", "-d", "--name", "box", "localhost/busybox", "true"]).code(0);

@@ -218,6 +218,11 @@ impl Guest {
                 std::mem::forget(output);
                 return Ok(());
             }
+            // It does not hang up, and lets nothing in: as a guest that is ending looks for a moment.
+            "turned-away" => {
+                self.control.shutdown(Shutdown::Read)?;
+                self.sleep()?;
+            }
             mode if mode.starts_with("archive") || matches!(mode, "deaf" | "numbers") => {
                 std::mem::forget(output);
                 return Ok(());

@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io::{Read, Write};
 use std::net::Ipv4Addr;
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
@@ -109,11 +110,12 @@ impl Host {
     pub fn start(&self, config: &ContainerConfig) -> Guest {
         let directory = self.root.containers().join(config.id.as_str());
         std::fs::create_dir_all(&directory).expect("a directory");
-        let lock = Lock::attempt(&directory.join("lock")).expect("a lock").expect("nobody has it");
+        let lock_path = directory.join("lock");
+        let lock = Lock::attempt(&lock_path).expect("a lock").expect("nobody has it");
         let attached = self.networks.attach(config).expect("networks").expect("some");
         let taps = attached.open_taps(1).expect("taps");
         let cables = taps.into_iter().map(|mut queues| Cable::new(queues.remove(0))).collect();
-        let guest = Guest { config: config.clone(), attached, cables, _lock: lock };
+        let guest = Guest { config: config.clone(), attached, cables, lock_path, _lock: lock };
         guest.introduce();
         guest
     }
@@ -153,6 +155,7 @@ pub struct Guest {
     pub config: ContainerConfig,
     pub attached: Attached,
     pub cables: Vec<Cable>,
+    lock_path: PathBuf,
     _lock: Lock,
 }
 
@@ -182,6 +185,16 @@ impl Guest {
     /// A datagram of its own, by way of the host.
     pub fn datagram(&self, from: u16, to: (Ipv4Addr, u16), text: &str) -> Frame {
         frame::udp((self.mac(), self.gateway_mac()), (self.ip(), from), to, text.as_bytes())
+    }
+
+    /// What the kernel does for a process that is killed.
+    pub fn kill(self) {
+        let path = self.lock_path.clone();
+        drop(self);
+        // A child that another test has just made has the lock too, until it is a program of its own.
+        while Lock::attempt(&path).expect("a lock").is_none() {
+            std::thread::yield_now();
+        }
     }
 
     /// Tells the host which hardware address it has, as an answer to ARP would.

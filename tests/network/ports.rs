@@ -79,8 +79,7 @@ fn a_killed_monitor_leaves_nothing_for_long() {
         let taken = host.config("b", publishing(&["5353:53/udp"]));
         let error = host.networks.attach(&taken).unwrap_err().to_string();
         assert!(error.contains("port is already allocated by container a"), "{error}");
-        // What the kernel does for a process that is killed.
-        drop(guest);
+        guest.kill();
         assert!(!moat::network::link::exists(&tap));
         assert_eq!(host.networks.attachments().unwrap().len(), 1);
         // The next container finds everything free.
