@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use crate::client::Client;
+use crate::is_long;
 use crate::server::{Access, Server, run};
 use crate::support::image_archive;
 
 /// How often it is killed; the long tier has a hundred.
 fn rounds() -> u32 {
-    if std::env::var("MOAT_TEST_TIER").is_ok_and(|tier| tier == "all") { 100 } else { 20 }
+    if is_long() { 100 } else { 20 }
 }
 
 #[test]

@@ -10,3 +10,8 @@ mod server;
 mod space;
 #[path = "../support/mod.rs"]
 mod support;
+
+/// Whether this is the tier of the long stories.
+fn is_long() -> bool {
+    std::env::var("MOAT_TEST_TIER").is_ok_and(|tier| tier == "all")
+}

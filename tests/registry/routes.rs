@@ -5,9 +5,10 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use crate::client::Client;
+use crate::is_long;
 use crate::liar::{Image, Liar, Reply, digest};
 use crate::server::{Access, Server, run};
-use crate::support::image_archive;
+use crate::support::{image_archive, names_in};
 
 /// What a registry has under a name, byte for byte.
 fn manifest_of(server: &Server, image: &str) -> String {
@@ -30,11 +31,19 @@ fn tree(directory: &Path) -> String {
     run("bash", &["-o", "pipefail", "-c", tar, text(directory)])
 }
 
+/// Name and content of each index of the store.
+fn indexes(client: &Client) -> Vec<(String, Vec<u8>)> {
+    let directory = client.moat.root().join("indexes");
+    let read = |name: String| (name.clone(), std::fs::read(directory.join(name)).expect("an index"));
+    names_in(&directory).into_iter().map(read).collect()
+}
+
 #[test]
 fn what_skopeo_pushes_is_pulled_and_goes_elsewhere_byte_for_byte() {
     let (first, second) = (Server::start(Access::Open), Server::start(Access::Open));
-    for (image, format) in [("busybox", "oci"), ("busybox", "oci-zstd"), ("nginx", "oci"), ("torture", "oci")]
-    {
+    let mut images = vec![("busybox", "oci"), ("busybox", "oci-zstd")];
+    images.extend(["debian", "nginx", "torture", "many-files"].map(|image| (image, "oci")));
+    for (image, format) in images {
         let client = Client::new();
         let name = format!("{format}/{image}:1");
         let archive = format!("oci-archive:{}", text(&image_archive(image, format)));
@@ -48,6 +57,10 @@ fn what_skopeo_pushes_is_pulled_and_goes_elsewhere_byte_for_byte() {
         );
         assert!(answer.starts_with(&format!("1: Pulling from {format}/{image}\n")), "{answer}");
         assert!(answer.ends_with(&closing), "{answer}");
+        // The disk that a container gets is the one that it has when it is loaded.
+        let loaded = Client::new();
+        loaded.run(["load", "-qi", text(&image_archive(image, format))]).ok();
+        assert!(indexes(&client) == indexes(&loaded), "{image} {format}");
         client.run(["tag", &first.name(&name), &second.name(&name)]).ok();
         // What came from one name goes out by another one after the first is gone.
         client.run(["rmi", &first.name(&name)]).ok();
@@ -75,7 +88,9 @@ fn dockers_own_manifests_are_as_good() {
 #[test]
 fn what_is_loaded_and_pushed_others_pull_and_unpack() {
     let server = Server::start(Access::Open);
-    for image in ["busybox", "nginx"] {
+    // Unpacking the others takes minutes.
+    let long: &[&str] = if is_long() { &["torture", "many-files"] } else { &[] };
+    for &image in ["busybox", "debian", "nginx"].iter().chain(long) {
         let client = Client::new();
         client.run(["load", "-qi", text(&image_archive(image, "docker"))]).ok();
         let name = server.name(&format!("team/{image}:1"));
