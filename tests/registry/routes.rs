@@ -25,10 +25,14 @@ fn text(path: &Path) -> &str {
     path.to_str().expect("a UTF-8 path")
 }
 
-/// A digest of everything in a tree but times, which umoci makes up where the image has none.
+/// A digest of everything in a tree but times, which umoci makes up where the image has none. tar would write attributes in
+/// the order in which umoci set them, which is another one each time.
 fn tree(directory: &Path) -> String {
-    let tar = "tar -C \"$0\" --sort=name --numeric-owner --xattrs --mtime=@0 --pax-option=delete=atime,delete=ctime,exthdr.name=x -cf - . | sha256sum";
-    run("bash", &["-o", "pipefail", "-c", tar, text(directory)])
+    let all = r#"cd "$0"; {
+        tar --sort=name --numeric-owner --mtime=@0 --pax-option=delete=atime,delete=ctime,exthdr.name=x -cf - .
+        find . -print0 | sort -z | xargs -0r getfattr -hd -m- -ehex
+    } | sha256sum"#;
+    run("bash", &["-e", "-o", "pipefail", "-c", all, text(directory)])
 }
 
 /// Name and content of each index of the store.
