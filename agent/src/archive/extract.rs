@@ -13,7 +13,7 @@ use std::path::Path;
 
 use moat_protocol::tar::{Entry, Kind, Reader};
 use nix::errno::Errno;
-use nix::fcntl::{AtFlags, OFlag, OpenHow, ResolveFlag, openat, openat2};
+use nix::fcntl::{AtFlags, OFlag, ResolveFlag, openat};
 use nix::sys::stat::{
     Mode, SFlag, UtimensatFlags, fchmod, fstatat, futimens, makedev, mkdirat, mknodat, utimensat,
 };
@@ -24,7 +24,7 @@ use super::CHUNK;
 use super::error::{At, Error, shown};
 use super::node::{DEEPEST, names};
 use super::stat::is_root;
-use crate::container::{MOUNT_POINT, Root, file_type};
+use crate::container::{MOUNT_POINT, Root, file_type, open_within};
 use crate::sys::xattr;
 
 /// How much may follow the end of the archive, in bytes: whoever made it may have filled it up to a tape's block.
@@ -47,9 +47,8 @@ pub fn extract(root: &Root, path: &str, rules: Rules, source: impl Read) -> Resu
     let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY;
     let directory = root.look_up(Path::new(path), flags).map_err(|error| Error::look_up(path, error))?;
     // In the root an absolute link means what it means to the container. Elsewhere it leads out.
-    let resolve = if is_root(path) { ResolveFlag::RESOLVE_IN_ROOT } else { ResolveFlag::RESOLVE_BENEATH };
-    let resolve = resolve | ResolveFlag::RESOLVE_NO_MAGICLINKS;
-    let mut target = Target { directory, resolve, rules, open: Vec::new() };
+    let scope = if is_root(path) { ResolveFlag::RESOLVE_IN_ROOT } else { ResolveFlag::RESOLVE_BENEATH };
+    let mut target = Target { directory, scope, rules, open: Vec::new() };
     let mut archive = Reader::new(source);
     while let Some(entry) = archive.next_entry()? {
         target.put(&entry, &mut archive)?;
@@ -62,7 +61,8 @@ pub fn extract(root: &Root, path: &str, rules: Rules, source: impl Read) -> Resu
 /// Where an archive goes.
 struct Target {
     directory: OwnedFd,
-    resolve: ResolveFlag,
+    /// What keeps the archive's paths inside the directory.
+    scope: ResolveFlag,
     rules: Rules,
     /// The directories of the archive above the entry at hand. Their times are set when everything in them is there.
     open: Vec<OpenDirectory>,
@@ -225,9 +225,8 @@ impl Target {
 
     fn look_up(&self, path: &[u8]) -> nix::Result<OwnedFd> {
         let path = if path.is_empty() { b"." } else { path };
-        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-        let how = OpenHow::new().flags(flags).resolve(self.resolve);
-        openat2(&self.directory, OsStr::from_bytes(path), how)
+        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY;
+        open_within(&self.directory, OsStr::from_bytes(path), flags, self.scope)
     }
 
     fn make_directories(&self, path: &[u8]) -> Result<OwnedFd, Error> {

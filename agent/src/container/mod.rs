@@ -28,7 +28,7 @@ use nix::unistd::Pid;
 
 pub use cgroup::Cgroup;
 pub use files::{HOSTS, hosts_lines};
-pub use root::{MOUNT_POINT, Root, file_type};
+pub use root::{MOUNT_POINT, Root, file_type, open_within};
 
 use crate::dial::Dial;
 use crate::failure::{Context, Failure};

@@ -5,7 +5,7 @@
 
 use std::collections::VecDeque;
 use std::ffi::{CStr, OsStr, OsString};
-use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path};
 
@@ -17,6 +17,10 @@ use crate::sys::xattr;
 
 /// As many links in one path as the kernel itself follows.
 const MOST_LINKS: usize = 40;
+
+/// How often a path is opened anew because of what happened meanwhile. A container that renames without pause can make
+/// many attempts fail, but hardly as many.
+const MOST_ATTEMPTS: usize = 1000;
 
 /// The attribute of what was created here for the sake of mounting something on it. It is no change that the container
 /// made: `archive::changes` passes such entries over for as long as they are empty.
@@ -56,8 +60,7 @@ impl Root {
     /// # Errors
     /// Those of openat2(2).
     pub fn look_up(&self, path: &Path, flags: OFlag) -> nix::Result<OwnedFd> {
-        let resolve = ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_MAGICLINKS;
-        openat2(&self.0, path, OpenHow::new().flags(flags | OFlag::O_CLOEXEC).resolve(resolve))
+        open_within(&self.0, path.as_os_str(), flags, ResolveFlag::RESOLVE_IN_ROOT)
     }
 
     /// Opens what is at `path` with `O_PATH`, and creates it and the directories above it where they are missing.
@@ -141,12 +144,31 @@ fn open_name(directory: BorrowedFd<'_>, name: &OsStr) -> nix::Result<OwnedFd> {
     openat(directory, name, OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC, Mode::empty())
 }
 
+/// Opens a path that `scope`, `RESOLVE_IN_ROOT` or `RESOLVE_BENEATH`, keeps inside `directory`.
+///
+/// The kernel gives a `..` up with EAGAIN when anything in the machine was renamed or mounted meanwhile, for it cannot
+/// tell then whether the way still leads inside.
+///
+/// # Errors
+/// Those of openat2(2); EAGAIN only when each of [`MOST_ATTEMPTS`] met such a change.
+pub fn open_within(
+    directory: impl AsFd,
+    path: &OsStr,
+    flags: OFlag,
+    scope: ResolveFlag,
+) -> nix::Result<OwnedFd> {
+    let resolve = scope | ResolveFlag::RESOLVE_NO_MAGICLINKS;
+    let how = OpenHow::new().flags(flags | OFlag::O_CLOEXEC).resolve(resolve);
+    (1..MOST_ATTEMPTS)
+        .map(|_| openat2(&directory, path, how))
+        .find(|opened| !matches!(opened, Err(Errno::EAGAIN)))
+        .unwrap_or_else(|| openat2(&directory, path, how))
+}
+
 /// Whether a link is one of /proc that stands for an open file. Whatever else is wrong with it shows when it is
 /// followed.
 fn is_magic(directory: BorrowedFd<'_>, name: &OsStr) -> bool {
-    let resolve = ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_MAGICLINKS;
-    let how = OpenHow::new().flags(OFlag::O_PATH | OFlag::O_CLOEXEC).resolve(resolve);
-    matches!(openat2(directory, name, how), Err(Errno::ELOOP))
+    matches!(open_within(directory, name, OFlag::O_PATH, ResolveFlag::RESOLVE_BENEATH), Err(Errno::ELOOP))
 }
 
 fn create_name(
@@ -191,6 +213,7 @@ mod tests {
     use super::*;
     use std::fs;
     use std::os::unix::fs::symlink;
+    use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
     /// A root inside a directory whose other content must never be touched.
     fn root() -> (tempfile::TempDir, Root) {
@@ -248,6 +271,31 @@ mod tests {
         symlink("../run/systemd/resolve/stub.conf", outside.path().join("root/etc/resolv.conf")).unwrap();
         let found = root.ensure(Path::new("/etc/resolv.conf"), Wanted::File).unwrap();
         assert_eq!(inode(found), inode_of(&outside.path().join("root/run/systemd/resolve/stub.conf")));
+    }
+
+    #[test]
+    fn paths_are_found_while_others_rename() {
+        let (outside, root) = root();
+        fs::create_dir(outside.path().join("root/a")).unwrap();
+        let elsewhere = tempfile::tempdir().unwrap();
+        let names = ["one", "other"].map(|name| elsewhere.path().join(name));
+        fs::write(&names[0], "").unwrap();
+        let done = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                for (from, to) in [(0, 1), (1, 0)].into_iter().cycle() {
+                    fs::rename(&names[from], &names[to]).unwrap();
+                    if done.load(Relaxed) {
+                        break;
+                    }
+                }
+            });
+            let lost = (0..10_000)
+                .filter(|_| root.look_up(Path::new("/a/../a/../a/../a"), OFlag::O_PATH).is_err())
+                .count();
+            done.store(true, Relaxed);
+            assert_eq!(lost, 0);
+        });
     }
 
     #[test]
