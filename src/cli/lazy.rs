@@ -1,5 +1,5 @@
-//! The flags of a verb, described to the parser only when that verb is called: describing those of all verbs takes longer than
-//! most verbs do, and every container's monitor is started by a command line too.
+//! The flags of a verb, described to the parser only when that verb is called: describing those of all verbs takes
+//! longer than most verbs do, and every container's monitor is started by a command line too.
 
 use clap::{ArgMatches, Args, Command, Error, FromArgMatches, Parser};
 
@@ -39,7 +39,7 @@ pub fn parse<T: Parser>() -> Result<T, Error> {
         // What clap says tells of all verbs, so it needs to know them.
         let mut command = T::command();
         command.build();
-        let mut matches = command.clone().try_get_matches()?;
+        let mut matches = command.try_get_matches_from_mut(std::env::args_os())?;
         T::from_arg_matches_mut(&mut matches).map_err(|e| e.format(&mut command))
     })
 }

@@ -257,14 +257,11 @@ impl Session {
             self.freeze(false).await?;
         }
         self.monitor.emit("kill", &[("signal", signal.to_string())]);
-        let told = run.agent.signal(MAIN, signal).await;
-        // A guest that cannot be told is ending by itself just now, or is lost.
-        let lost = ends && told.is_err();
-        if !lost {
-            told.map_err(|e| e.message)?;
-        }
-        if signal == signal::KILL || lost {
-            self.monitor.end_by_force(&run).await;
+        match run.agent.signal(MAIN, signal).await {
+            Ok(()) if signal != signal::KILL => {}
+            Err(e) if !ends => return Err(e.message),
+            // A guest that cannot be told is ending by itself just now, or is lost.
+            _ => self.monitor.end_by_force(&run).await,
         }
         Ok(MonitorMessage::Done)
     }

@@ -17,8 +17,8 @@ use super::digest::{Digest, Hasher, ImageId};
 use super::error::{LoadError, StoreError, shorten};
 use super::layout::Origin;
 use super::limits::{Budget, MAX_LAYER, MAX_LAYERS};
-use super::load::content::Content;
-use super::load::plan::{Plan, StagedBlob};
+use super::load::content::StagedBlob;
+use super::load::plan::Plan;
 use super::load::stream::{CHUNK, Compression, read_head};
 use super::load::{Addition, Loaded, stage_manifest};
 use super::partial::Partial;
@@ -339,9 +339,8 @@ fn unpack(
     }
     let whole = BufReader::with_capacity(CHUNK, Cursor::new(head).chain(download));
     let mut decoder = compression.decoder(whole).map_err(|e| broken(e.to_string()))?;
-    let content = Content::stage(&mut decoder, staging, budget, what)?;
-    let content = content.map_err(|e| broken(format!("its {compression} compression is broken: {e}")))?;
-    Ok(StagedBlob { path: content.path, digest: content.digest, size: content.size })
+    let blob = StagedBlob::stage(&mut decoder, staging, budget, what)?;
+    Ok(blob.map_err(|e| broken(format!("its {compression} compression is broken: {e}")))?)
 }
 
 /// What is here of a layer's bytes.

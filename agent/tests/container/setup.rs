@@ -97,10 +97,10 @@ fn a_read_only_root_has_its_exceptions() {
         return;
     }
     let mut spec = shell(
-        "touch /x; touch /etc/hosts /etc/y; touch /run/ok /dev/shm/ok /dev/ok && echo written; touch /run/ro/x; mkdir /srv/work/x",
+        "touch /x; touch /etc/hosts /etc/y; touch /run/ok /dev/shm/ok /dev/ok && echo written; touch /run/ro/x; mkdir /srv/app/x",
     );
     spec.read_only_root = true;
-    spec.process.set_cwd("/srv/work".into());
+    spec.process.set_cwd("/srv/app".into());
     spec.mounts.push(tmpfs("/run", &["nosuid", "noexec", "rprivate", "size=64k", "mode=1777"]));
     spec.mounts.push(tmpfs("/run/ro", &["ro"]));
     let outcome = Machine::boot(|_| {}).run(spec);

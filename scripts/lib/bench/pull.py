@@ -1,7 +1,8 @@
 """pull.py DIST RUNS NAME=LAYOUT...: from a registry on loopback to something that can run.
 
-`moat pull` ends with a disk, `podman pull` with unpacked layers, `skopeo copy` and `umoci unpack` with a bundle. `curl` and
-`gzip` only fetch and inflate the layers, one after the other, and check nothing. Each run begins with nothing. Memory is the peak of the largest process, disk what du counts afterwards.
+`moat pull` ends with a disk, `podman pull` with unpacked layers, `skopeo copy` and `umoci unpack` with a bundle. `curl`
+and `gzip` only fetch and inflate the layers, one after the other, and check nothing. Each run begins with nothing.
+Memory is the peak of the largest process, disk what du counts afterwards.
 """
 
 import json

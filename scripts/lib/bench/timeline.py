@@ -44,7 +44,7 @@ def main():
     medians = {network: [statistics.median(step) for step in zip(*seen[network][1:])] for network in networks}
     print(f"Where a cold run's time goes, medians of {runs} runs each, in turn:\n")
     rows = zip((*STEPS, "sum"), *([*steps, sum(steps)] for steps in medians.values()))
-    common.table(("until", *(f"`--network {network}`" for network in networks)),
+    common.table(("what", *(f"`--network {network}`" for network in networks)),
                  [(step, *(f"{1000 * time:.0f} ms" for time in times)) for step, *times in rows])
 
 

@@ -10,7 +10,7 @@ use super::super::digest::{Digest, Hasher};
 use super::super::error::{LoadError, StoreError, shorten};
 use super::super::limits::{Budget, MAX_DOCUMENT, MAX_LINKS, MAX_MEMBERS};
 use super::super::staging::Staging;
-use super::content::Content;
+use super::content::StagedBlob;
 use super::stream::{CHUNK, Compression, Source, read_head};
 use super::walk::{Kind, Walker};
 
@@ -24,7 +24,7 @@ pub(in crate::store) struct Staged {
     /// How they are compressed.
     pub compression: Compression,
     /// The file without that, or what is wrong with the compression: it matters only if somebody wants the file.
-    pub content: Result<Content, String>,
+    pub content: Result<StagedBlob, String>,
 }
 
 /// What the names of an archive lead to.
@@ -180,14 +180,14 @@ fn stage(
     let compression = Compression::of(&head);
     let mut whole = Cursor::new(head).chain(walker);
     if matches!(compression, Compression::None | Compression::Unknown(_)) {
-        let content = Content::stage(&mut whole, staging, budget, name)?;
+        let content = StagedBlob::stage(&mut whole, staging, budget, name)?;
         let content = content.map_err(|e| broken(whole.get_mut().1, e))?;
         return Ok(Staged { digest: content.digest, size: content.size, compression, content: Ok(content) });
     }
     let mut raw = Raw { reader: whole, hasher: Hasher::default(), size: 0 };
     let reader = BufReader::with_capacity(CHUNK, &mut raw);
     let content = match compression.decoder(reader) {
-        Ok(mut decoder) => Content::stage(&mut decoder, staging, budget, name)?,
+        Ok(mut decoder) => StagedBlob::stage(&mut decoder, staging, budget, name)?,
         Err(e) => Err(e),
     };
     // What a decoder left unread counts for the digest of the compressed bytes.

@@ -20,9 +20,9 @@ const AHEAD: usize = 2;
 /// After how many bytes it is looked whether there is room for more.
 const ROOM_STEP: u64 = 64 << 20;
 
-/// A staged file with compression taken off.
-#[derive(Debug)]
-pub(in crate::store) struct Content {
+/// A file of the staging directory that will be a blob.
+#[derive(Debug, Clone)]
+pub(in crate::store) struct StagedBlob {
     /// Where it is.
     pub path: PathBuf,
     /// Its digest.
@@ -31,7 +31,7 @@ pub(in crate::store) struct Content {
     pub size: u64,
 }
 
-impl Content {
+impl StagedBlob {
     /// Stages what `reader` gives, which is called `name` in messages. The inner error is that of the reader.
     pub(in crate::store) fn stage(
         reader: &mut impl Read,
@@ -118,9 +118,9 @@ impl Sink<'_> {
         Ok(())
     }
 
-    fn finish(self) -> Result<Content, StoreError> {
+    fn finish(self) -> Result<StagedBlob, StoreError> {
         let (digest, size) = (self.hasher.finish(), self.file.length());
-        Ok(Content { path: self.file.finish()?, digest, size })
+        Ok(StagedBlob { path: self.file.finish()?, digest, size })
     }
 }
 

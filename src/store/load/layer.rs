@@ -15,8 +15,8 @@ use super::super::layout::Origin;
 use super::super::limits::{Budget, MAX_DOCUMENT, MAX_LAYERS};
 use super::super::reference::Reference;
 use super::super::staging::Staging;
-use super::content::Content;
-use super::plan::{Plan, StagedBlob};
+use super::content::StagedBlob;
+use super::plan::Plan;
 use super::stream::Source;
 use super::{Addition, Loaded, stage_manifest};
 
@@ -68,10 +68,8 @@ impl ImageStore {
 
     fn stage_bytes(&self, reader: &mut impl Read, input: Arc<AtomicU64>) -> Result<StagedLayer, StoreError> {
         let mut staging = self.stage()?;
-        let content = Content::stage(reader, &mut staging, &Budget::new(input), "the layer")?;
-        let content = content.map_err(LoadError::Read)?;
-        let blob = StagedBlob { path: content.path, digest: content.digest, size: content.size };
-        Ok(StagedLayer { staging, blob })
+        let blob = StagedBlob::stage(reader, &mut staging, &Budget::new(input), "the layer")?;
+        Ok(StagedLayer { staging, blob: blob.map_err(LoadError::Read)? })
     }
 
     /// Makes an image of a layer, which comes on top of those of `base`. `document` is its config, with the layer's

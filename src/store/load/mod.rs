@@ -23,8 +23,9 @@ use std::path::PathBuf;
 use oci_spec::image::{ImageManifestBuilder, MediaType, SCHEMA_VERSION};
 
 use self::collect::Members;
+use self::content::StagedBlob;
 pub use self::layer::StagedLayer;
-use self::plan::{Plan, StagedBlob};
+use self::plan::Plan;
 use self::stream::Source;
 use super::ImageStore;
 use super::digest::{Digest, ImageId};

@@ -1,7 +1,5 @@
 //! What an archive's documents say about one image, checked against what was staged.
 
-use std::path::PathBuf;
-
 use oci_spec::image::ImageConfiguration;
 
 use super::super::digest::{Digest, ImageId};
@@ -9,6 +7,7 @@ use super::super::error::{LoadError, StoreError, shorten};
 use super::super::limits::MAX_LAYERS;
 use super::super::reference::Reference;
 use super::collect::{Members, check};
+use super::content::StagedBlob;
 use super::stream::Compression;
 
 /// An image that is complete and sound, and not in the store yet.
@@ -22,17 +21,6 @@ pub(in crate::store) struct Plan {
     pub config: StagedBlob,
     /// The layers, the lowest first.
     pub layers: Vec<StagedBlob>,
-}
-
-/// A file of the staging directory that will be a blob.
-#[derive(Debug, Clone)]
-pub(in crate::store) struct StagedBlob {
-    /// Where it is.
-    pub path: PathBuf,
-    /// Its digest.
-    pub digest: Digest,
-    /// Its size in bytes.
-    pub size: u64,
 }
 
 /// A layer, as the documents name it.
@@ -109,10 +97,6 @@ fn check_layer(
 
 /// The staged file of a member, without compression.
 fn staged(members: &Members, member: &str, what: &str) -> Result<StagedBlob, LoadError> {
-    match &members.file(member, what)?.content {
-        Ok(content) => {
-            Ok(StagedBlob { path: content.path.clone(), digest: content.digest, size: content.size })
-        }
-        Err(reason) => Err(LoadError::Layer { what: what.to_owned(), reason: reason.clone() }),
-    }
+    let content = members.file(member, what)?.content.clone();
+    content.map_err(|reason| LoadError::Layer { what: what.to_owned(), reason })
 }
