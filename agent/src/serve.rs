@@ -8,7 +8,7 @@ use moat_protocol::frame::FrameError;
 use moat_protocol::guest::{ContainerSpec, ExecSpec, HostMessage};
 use moat_protocol::{GuestMessage, ProcessId, StreamToken};
 
-use crate::container::{Container, HOSTS};
+use crate::container::{Container, HOSTS, renew_resolv_conf};
 use crate::control::Control;
 use crate::dial::Dial;
 use crate::failure::Failure;
@@ -217,10 +217,12 @@ impl<'a> Server<'a> {
                 }
                 Ok(())
             }
-            HostMessage::ConnectNetwork { request, device, interface, hosts } => {
-                let file = self.place.etc.join(HOSTS);
-                let started =
-                    self.requests.network(request, || network::connect(&device, &interface, &hosts, &file));
+            HostMessage::ConnectNetwork { request, device, interface, hosts, dns } => {
+                let etc = &self.place.etc;
+                let started = self.requests.network(request, || {
+                    network::connect(&device, &interface, &hosts, &etc.join(HOSTS))?;
+                    renew_resolv_conf(etc, &dns)
+                });
                 self.refuse(started)
             }
             HostMessage::DisconnectNetwork { request, device, mac } => {

@@ -37,7 +37,7 @@ pub use spec::{ContainerSpec, ContainerSpecOf, ExecSpec, ExecSpecOf, HostsEntry}
 pub use stats::{MAX_COMMAND, MAX_PROCESSES, ProcessInfo, Stats};
 
 /// The version both ends must speak; it is in every frame's header and rises with every change of a message.
-pub const VERSION: u8 = 3;
+pub const VERSION: u8 = 4;
 
 /// The vsock port (of the host, CID 2) for the control connection.
 pub const CONTROL_PORT: u32 = 1024;

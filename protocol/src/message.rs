@@ -7,7 +7,7 @@ use oci_spec::runtime::Process;
 use serde::{Deserialize, Serialize};
 
 use crate::archive::{ArchiveFailure, ArchiveTask, PathStat};
-use crate::network::{Interface, MacAddress};
+use crate::network::{Dns, Interface, MacAddress};
 use crate::spec::{ContainerSpec, ExecSpecOf, HostsEntry};
 use crate::stats::{ProcessInfo, Stats};
 
@@ -92,9 +92,8 @@ pub enum HostMessageOf<S, P> {
         /// The limit.
         limit: Option<u32>,
     },
-    /// Take a device of the VM into use as one more interface of the container; an interface that is there already gets the
-    /// gateways. Answered by
-    /// [`GuestMessage::NetworkChanged`] or [`GuestMessage::NetworkFailed`].
+    /// Take a device of the VM into use as one more interface of the container; an interface that is there already gets
+    /// the gateways. Answered by [`GuestMessage::NetworkChanged`] or [`GuestMessage::NetworkFailed`].
     ConnectNetwork {
         /// The request's name.
         request: RequestId,
@@ -104,6 +103,8 @@ pub enum HostMessageOf<S, P> {
         interface: Interface,
         /// What is added to the container's /etc/hosts.
         hosts: Vec<HostsEntry>,
+        /// What its /etc/resolv.conf says from now on, unless it has changed that file.
+        dns: Dns,
     },
     /// Let go of an interface: its device has no driver afterwards, and the lines of its addresses are gone from
     /// /etc/hosts. Answered as [`HostMessageOf::ConnectNetwork`] is.

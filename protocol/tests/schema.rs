@@ -55,6 +55,14 @@ fn process() -> Process {
         .unwrap()
 }
 
+fn dns() -> Dns {
+    Dns {
+        servers: vec![RESOLVER.into()],
+        search: vec!["example.org".to_owned()],
+        options: vec!["ndots:0".to_owned()],
+    }
+}
+
 fn interface() -> Interface {
     let address = |text: &str, prefix| InterfaceAddress { address: text.parse().unwrap(), prefix };
     Interface {
@@ -79,14 +87,7 @@ fn spec() -> ContainerSpec {
         masked_paths: vec!["/proc/kcore".to_owned()],
         read_only_paths: vec!["/proc/sys".to_owned()],
         hosts: vec![HostsEntry { address: "::1".to_owned(), names: vec!["localhost".to_owned()] }],
-        network: NetworkSpec {
-            interfaces: vec![interface()],
-            dns: Dns {
-                servers: vec![RESOLVER.into()],
-                search: vec!["example.org".to_owned()],
-                options: vec!["ndots:0".to_owned()],
-            },
-        },
+        network: NetworkSpec { interfaces: vec![interface()], dns: dns() },
         open_stdin: true,
         sysctls: [("kernel.msgmax".to_owned(), "65536".to_owned())].into(),
         pids_limit: Some(100),
@@ -126,6 +127,7 @@ fn host_messages() -> Vec<HostMessage> {
             device: "virtio-mmio.6".to_owned(),
             interface: interface(),
             hosts: vec![HostsEntry { address: "172.17.0.2".to_owned(), names: vec!["box".to_owned()] }],
+            dns: dns(),
         },
         HostMessage::DisconnectNetwork {
             request: REQUEST,

@@ -103,7 +103,8 @@ impl Monitor {
         for endpoint in &after.endpoints {
             let gained = network_spec::gained_gateways(before, &after, endpoint);
             if let (Some(interface), Some(device)) = (gained, run.vm().device(endpoint.number)) {
-                run.agent.connect_network(device, interface, Vec::new()).await.map_err(|e| e.message)?;
+                let dns = network_spec::dns(&self.container.borrow().config.network, &after);
+                run.agent.connect_network(device, interface, Vec::new(), dns).await.map_err(|e| e.message)?;
             }
         }
         Ok(())
@@ -118,7 +119,8 @@ impl Monitor {
         halt::point("network.plugged");
         let hosts = network_spec::own_lines(&attachment.hostname, endpoint);
         let interface = network_spec::interface(attachment, endpoint);
-        run.agent.connect_network(device, interface, hosts).await.map_err(|e| e.message)
+        let dns = network_spec::dns(&self.container.borrow().config.network, attachment);
+        run.agent.connect_network(device, interface, hosts, dns).await.map_err(|e| e.message)
     }
 
     /// Has the guest let go of a card, and takes it away whether it does or not.

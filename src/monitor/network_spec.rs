@@ -59,7 +59,8 @@ pub fn gained_gateways(before: &Attachment, after: &Attachment, endpoint: &Endpo
     (now.gateway_v4.is_some() || now.gateway_v6.is_some()).then_some(now)
 }
 
-fn dns(request: &NetworkRequest, attachment: &Attachment) -> Dns {
+/// The name server, and how names are completed.
+pub fn dns(request: &NetworkRequest, attachment: &Attachment) -> Dns {
     let host = ResolvConf::read(Path::new(HOST_RESOLV_CONF)).unwrap_or_else(|e| {
         tracing::warn!("cannot read {HOST_RESOLV_CONF}: {e}");
         ResolvConf::default()

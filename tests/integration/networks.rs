@@ -102,7 +102,9 @@ fn a_running_container_joins_networks_and_leaves_them() {
     moat.sleeper(&["--name", "client"]);
     let fetch = || moat.run(["exec", "client", "wget", "-qO-", "http://web/"]);
     moat.run(["exec", "client", "nslookup", "-type=a", "web"]).code(1);
+    assert!(!exec(&moat, "client", "cat /etc/resolv.conf").contains("ndots:0"));
     moat.run(["network", "connect", "--alias", "customer", "shop", "client"]).ok();
+    assert!(exec(&moat, "client", "cat /etc/resolv.conf").contains("ndots:0"));
     eventually("the server is found by name", || fetch().text().contains("hello from web"));
     let listed = ["inspect", "-f", "{{range $name, $network := .NetworkSettings.Networks}}{{$name}} {{end}}"];
     assert_eq!(moat.run(listed.iter().chain(&["client"])).ok(), "bridge shop \n");

@@ -17,16 +17,23 @@ use crate::sys::mount::clone_tree;
 /// The name of the container's /etc/hosts in the agent's directory.
 pub const HOSTS: &str = "hosts";
 
+const RESOLV_CONF: &str = "resolv.conf";
+
+/// A copy of /etc/resolv.conf that the container cannot reach: shows whether it has changed its own.
+const RESOLV_CONF_AS_WRITTEN: &str = "resolv.conf.as-written";
+
 const FILES: [(&str, &str); 3] =
-    [("/etc/hostname", "hostname"), ("/etc/hosts", HOSTS), ("/etc/resolv.conf", "resolv.conf")];
+    [("/etc/hostname", "hostname"), ("/etc/hosts", HOSTS), ("/etc/resolv.conf", RESOLV_CONF)];
 
 /// The files, ready to be mounted.
 pub struct Files(Vec<(&'static str, OwnedFd)>);
 
 /// Writes the files into `directory` and takes hold of them. The umask must be zero.
 pub fn prepare(spec: &ContainerSpec, directory: &Path) -> Result<Files, Failure> {
-    let contents =
-        [format!("{}\n", spec.hostname), hosts_lines(&spec.hosts)?, resolv_conf(&spec.network.dns)?];
+    let resolv_conf = resolv_conf(&spec.network.dns)?;
+    fs::write(directory.join(RESOLV_CONF_AS_WRITTEN), &resolv_conf)
+        .context("cannot keep a copy of /etc/resolv.conf")?;
+    let contents = [format!("{}\n", spec.hostname), hosts_lines(&spec.hosts)?, resolv_conf];
     let mut files = Vec::new();
     for ((path, name), content) in FILES.into_iter().zip(contents) {
         let what = format!("cannot write {path}");
@@ -44,6 +51,22 @@ impl Files {
     pub fn mount(&self, root: &Root, read_only: bool) -> Result<(), Failure> {
         self.0.iter().try_for_each(|(path, file)| mount_file(root, path, file, read_only))
     }
+}
+
+/// Has `dns` in the container's /etc/resolv.conf, whose file is in `directory`. What the container has made of it stays.
+///
+/// # Errors
+/// When an entry would not stay one word, or the file cannot be written.
+pub fn renew_resolv_conf(directory: &Path, dns: &Dns) -> Result<(), Failure> {
+    let what = "cannot renew /etc/resolv.conf";
+    let (file, copy) = (directory.join(RESOLV_CONF), directory.join(RESOLV_CONF_AS_WRITTEN));
+    let text = resolv_conf(dns)?;
+    if fs::read(&file).context(what)? != fs::read(&copy).context(what)? {
+        return Ok(());
+    }
+    fs::write(&copy, &text).context(what)?;
+    // In place: it is mounted over the container's.
+    fs::write(&file, text).context(what)
 }
 
 /// Entries as lines of an /etc/hosts.

@@ -27,7 +27,7 @@ use nix::sched::{CloneFlags, setns};
 use nix::unistd::Pid;
 
 pub use cgroup::Cgroup;
-pub use files::{HOSTS, hosts_lines};
+pub use files::{HOSTS, hosts_lines, renew_resolv_conf};
 pub use root::{MOUNT_POINT, Root, file_type, open_within};
 
 use crate::dial::Dial;

@@ -345,21 +345,24 @@ fn an_interface_comes_while_the_container_runs() {
     }
     let (mut machine, other) = (Machine::boot(|_| {}), Machine::boot(|_| {}));
     let mut spec = shell(
-        "read line; cat /etc/hosts; ip -o addr show eth7 | grep -o 'inet [^ ]*'; ip -6 -o addr show eth7 | grep -c fd09",
+        "read line; cat /etc/resolv.conf /etc/hosts; ip -o addr show eth7 | grep -o 'inet [^ ]*'; \
+         ip -6 -o addr show eth7 | grep -c fd09; echo '# mine' >>/etc/resolv.conf; \
+         echo changed; read line; cat /etc/resolv.conf",
     );
     spec.open_stdin = true;
     let mut streams = machine.start(spec).unwrap();
     cable((&machine, "v", 9), (&other, "w", 8));
-    let connect = |interface| HostMessage::ConnectNetwork {
+    let connect = |interface, option: &str| HostMessage::ConnectNetwork {
         request: REQUEST,
         device: "virtio-mmio.6".to_owned(),
         interface,
         hosts: vec![HostsEntry { address: "10.9.0.9".to_owned(), names: vec!["box".to_owned()] }],
+        dns: Dns { servers: vec![RESOLVER.into()], search: Vec::new(), options: vec![option.to_owned()] },
     };
-    machine.send(&connect(interface("eth7", 9)));
+    machine.send(&connect(interface("eth7", 9), "ndots:0"));
     assert_eq!(machine.receive(), GuestMessage::NetworkChanged { request: REQUEST });
     // There is no such device, and on this machine no such driver.
-    machine.send(&connect(interface("eth8", 77)));
+    machine.send(&connect(interface("eth8", 77), "ndots:9"));
     let failed = machine.receive();
     let GuestMessage::NetworkFailed { request: REQUEST, message } = failed else { panic!("{failed:?}") };
     assert!(message.starts_with("cannot bind the device virtio-mmio.6"), "{message}");
@@ -368,6 +371,13 @@ fn an_interface_comes_while_the_container_runs() {
     machine.send(&HostMessage::DisconnectNetwork { request: REQUEST, device, mac: mac(77) });
     assert_eq!(machine.receive(), GuestMessage::NetworkChanged { request: REQUEST });
     streams.type_in("\n");
-    let (stdout, _) = streams.read_all();
-    assert_eq!(stdout, "127.0.0.1\tlocalhost\n10.9.0.9\tbox\ninet 10.9.0.9/24\n1\n");
+    let expected = "nameserver 127.0.0.11\noptions ndots:0\n127.0.0.1\tlocalhost\n10.9.0.9\tbox\n\
+        inet 10.9.0.9/24\n1\nchanged\n";
+    assert_eq!(streams.wait_for("changed\n"), expected);
+    // What the container has made of its file stays.
+    let no_news = Interface { gateway_v4: None, gateway_v6: None, ..interface("eth7", 9) };
+    machine.send(&connect(no_news, "ndots:3"));
+    assert_eq!(machine.receive(), GuestMessage::NetworkChanged { request: REQUEST });
+    streams.type_in("\n");
+    assert_eq!(streams.read_all().0, "nameserver 127.0.0.11\noptions ndots:0\n# mine\n");
 }

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use moat_protocol::frame::FrameError;
 use moat_protocol::{
-    ArchiveFailure, ArchiveTask, CONTROL_PORT, ContainerSpec, ExecSpec, GuestMessage, HostMessage,
+    ArchiveFailure, ArchiveTask, CONTROL_PORT, ContainerSpec, Dns, ExecSpec, GuestMessage, HostMessage,
     HostsEntry, Interface, MacAddress, PathStat, ProcessId, ProcessInfo, RequestId, STREAM_PORT, Stats,
     Stream, StreamHello, StreamToken, TerminalSize,
 };
@@ -315,8 +315,8 @@ impl Agent {
         self.ask(&HostMessage::Processes { request }, answer).await
     }
 
-    /// Takes a device of the VM into use as one more interface, and adds `hosts` to the container's /etc/hosts. `device` is
-    /// what the guest's kernel calls it on its platform bus.
+    /// Takes a device of the VM into use as one more interface, adds `hosts` to the container's /etc/hosts and has `dns` in
+    /// its /etc/resolv.conf. `device` is what the guest's kernel calls it on its platform bus.
     ///
     /// # Errors
     /// When the guest refuses or does not answer.
@@ -325,9 +325,11 @@ impl Agent {
         device: String,
         interface: Interface,
         hosts: Vec<HostsEntry>,
+        dns: Dns,
     ) -> Result<(), RequestError> {
         let request = RequestId(self.next_id());
-        self.change_network(request, HostMessage::ConnectNetwork { request, device, interface, hosts }).await
+        let message = HostMessage::ConnectNetwork { request, device, interface, hosts, dns };
+        self.change_network(request, message).await
     }
 
     /// Lets go of an interface, so that its device can be taken away.
