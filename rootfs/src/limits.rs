@@ -8,7 +8,8 @@ pub const MAX_LAYERS: usize = 512;
 /// memory this keeps a hostile image below 1 GiB.
 pub const MAX_ENTRIES: u64 = 4_000_000;
 
-/// Bytes of names, link targets and extended attributes that one image may make us hold in memory.
+/// Bytes of names, link targets and extended attributes that one image may make us hold in memory: as they are read, and
+/// as the index has them, which has a file's attributes with each file.
 pub const MAX_TEXT_LEN: u64 = 1 << 30;
 
 /// Length of an entry's path or hard link target. Linux takes no longer path in a system call (`PATH_MAX` with its NUL).

@@ -3,8 +3,37 @@
 
 mod support;
 
-use moat_rootfs::Problem;
+use std::io::{self, Read, Seek, SeekFrom};
+
+use moat_rootfs::{Error, Problem, Tree};
 use support::{Layer, dump, merge, paths, problem};
+
+/// A layer of one entry again and again.
+struct Endless {
+    entry: Vec<u8>,
+    position: u64,
+}
+
+impl Read for Endless {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let at = self.position as usize % self.entry.len();
+        let length = buffer.len().min(self.entry.len() - at);
+        buffer[..length].copy_from_slice(&self.entry[at..at + length]);
+        self.position += length as u64;
+        Ok(length)
+    }
+}
+
+impl Seek for Endless {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        self.position = match to {
+            SeekFrom::Start(position) => position,
+            SeekFrom::Current(by) => self.position.saturating_add_signed(by),
+            SeekFrom::End(_) => self.entry.len() as u64 * 1_000_000,
+        };
+        Ok(self.position)
+    }
+}
 
 fn lower() -> Layer {
     Layer::new().dir("d").file("d/a", b"a").dir("d/sub").file("d/sub/b", b"b").file("f", b"f")
@@ -127,6 +156,15 @@ fn paths_that_lead_nowhere_are_refused() {
     ] {
         assert_eq!(problem(&[lower().end(), Layer::new().file(entry, b"").end()]), expected, "{entry}");
     }
+}
+
+#[test]
+fn attributes_count_for_each_file_that_shares_them() {
+    let entry = Layer::new().pax(&[("SCHILY.xattr.user.k", &[0; 65_000])]).file("x", b"").open();
+    let Err(Error::Entry { problem, .. }) = Tree::from_layers(&mut [Endless { entry, position: 0 }]) else {
+        panic!("this is endless");
+    };
+    assert!(matches!(problem, Problem::Limit { what: "the length of all names and attributes", .. }));
 }
 
 #[test]

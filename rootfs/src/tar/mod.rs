@@ -186,7 +186,7 @@ impl<'a, R: Read + Seek> Walker<'a, R> {
             self.window.error(position, &name, problem)
         })?;
         let kind = self.kind(position, header, &pax, &name, link)?;
-        metadata.xattrs = pax.xattrs;
+        metadata.xattrs = pax.xattrs.into_iter().collect();
         Ok(Entry { position, name, kind, metadata })
     }
 

@@ -327,6 +327,8 @@ impl Merger {
             limits::MAX_XATTRS_LEN as u64,
         )?;
         let set = set.into_boxed_slice();
+        // The index has them behind each inode, however many share them.
+        self.count_text(length)?;
         if let Some(known) = self.xattr_sets.get(&set) {
             return Ok(*known);
         }
