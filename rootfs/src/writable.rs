@@ -94,7 +94,8 @@ impl Error {
 }
 
 /// Makes a template at `path`: an empty ext4 of `size` bytes. The same size gives the same bytes, and the file appears whole
-/// or not at all. A template that is there already is replaced, which does no harm to its copies.
+/// or not at all. A template that is there already is replaced, which does no harm to its copies. The caller sees to it that
+/// nobody else makes the same one meanwhile: what was left by somebody who was killed at it is removed.
 ///
 /// # Errors
 /// If `mkfs.ext4` (e2fsprogs) is missing or fails, or the file cannot be written.
@@ -102,6 +103,7 @@ pub fn make_template(path: &Path, size: u64) -> Result<(), Error> {
     if size < MIN_SIZE || !size.is_multiple_of(4096) {
         return Err(Error::Size(size));
     }
+    Unfinished::remove_all(path)?;
     let unfinished = Unfinished::create(path)?;
     unfinished.file.set_len(size).map_err(Error::file("sizing", &unfinished.path))?;
     mkfs(&unfinished.path, path)?;
@@ -203,15 +205,35 @@ struct Unfinished {
 }
 
 impl Unfinished {
+    /// How the names of all for `target` begin and end.
+    fn affixes(target: &Path) -> (std::ffi::OsString, &'static str) {
+        let mut prefix = std::ffi::OsString::from(".");
+        prefix.push(target.file_name().unwrap_or_default());
+        prefix.push(".");
+        (prefix, ".tmp")
+    }
+
     fn create(target: &Path) -> Result<Self, Error> {
-        let mut name = std::ffi::OsString::from(".");
-        name.push(target.file_name().unwrap_or_default());
-        name.push(format!(".{}.{:?}.tmp", std::process::id(), std::thread::current().id()));
+        let (mut name, suffix) = Self::affixes(target);
+        name.push(format!("{}.{:?}{suffix}", std::process::id(), std::thread::current().id()));
         let path = target.with_file_name(name);
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(true).mode(0o600);
         let file = options.open(&path).map_err(Error::file("creating", &path))?;
         Ok(Self { path, file })
+    }
+
+    fn remove_all(target: &Path) -> Result<(), Error> {
+        let (prefix, suffix) = Self::affixes(target);
+        let directory = target.with_file_name(".");
+        for entry in fs::read_dir(&directory).map_err(Error::file("listing", &directory))?.flatten() {
+            let (name, path) = (entry.file_name(), entry.path());
+            let name = name.as_encoded_bytes();
+            if name.starts_with(prefix.as_encoded_bytes()) && name.ends_with(suffix.as_bytes()) {
+                fs::remove_file(&path).map_err(Error::file("removing", &path))?;
+            }
+        }
+        Ok(())
     }
 }
 
@@ -232,6 +254,8 @@ mod tests {
     fn a_template_is_small_and_always_the_same() {
         let directory = tempfile::tempdir().unwrap();
         let (first, second) = (directory.path().join("a"), directory.path().join("b"));
+        // What a process left that was killed at it.
+        fs::write(directory.path().join(".a.4711.ThreadId(1).tmp"), "half").unwrap();
         make_template(&first, DEFAULT_SIZE).unwrap();
         make_template(&second, DEFAULT_SIZE).unwrap();
         let metadata = first.metadata().unwrap();

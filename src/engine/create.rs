@@ -117,10 +117,12 @@ impl Engine {
         let (id, lock) = self.reserve()?;
         let directory = Directory::of(self.root(), &id);
         halt::point("create.reserved");
+        let mut named = None;
         let created = (|| {
             let config = configure(id.clone(), &image, options)?;
             self.networks().check(&config.network)?;
             names::take(self.root(), &config.name, &id)?;
+            named = Some(config.name.clone());
             drop(frozen);
             halt::point("create.named");
             moat_rootfs::writable::create_from_template(&self.template()?, &directory.writable())?;
@@ -135,9 +137,12 @@ impl Engine {
         match created {
             Ok(container) => {
                 events::emit(self.root(), &container, "create", &[]);
-                Ok(Held { container, lock })
+                Ok(Held { container, lock, before: None })
             }
             Err(e) => {
+                if let Some(name) = named {
+                    names::release(self.root(), &name, &id);
+                }
                 // What cannot be removed now is swept by the next command.
                 let _ = directory.remove();
                 Err(e)

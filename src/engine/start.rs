@@ -13,7 +13,7 @@ use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 
 use super::container::Container;
 use super::reach::{PATIENCE, PAUSE};
-use super::state::{Permit, Verb};
+use super::state::{Permit, State, Verb};
 use super::{Engine, EngineError, socket};
 use crate::halt;
 use crate::record::Lock;
@@ -23,6 +23,8 @@ pub struct Held {
     /// The container.
     pub container: Container,
     pub(super) lock: Lock,
+    /// Its state when it was locked; none when it is new.
+    pub(super) before: Option<State>,
 }
 
 /// What a monitor is there for.
@@ -102,7 +104,7 @@ impl Engine {
         match Lock::attempt(&container.directory.lock()) {
             Ok(None) => Ok(None),
             Ok(Some(lock)) => match Container::read(self.root(), container.id()) {
-                Ok(container) => Ok(Some(Held { container, lock })),
+                Ok(container) => Ok(Some(Held { before: Some(container.state.clone()), container, lock })),
                 Err(EngineError::Record(e)) if e.is_not_found() => Err(gone()),
                 Err(e) => Err(e),
             },
@@ -122,16 +124,14 @@ impl Engine {
         purpose: Purpose,
         debug_console: bool,
     ) -> Result<UnixStream, EngineError> {
-        let Held { mut container, lock } = held;
+        let Held { mut container, lock, before } = held;
         let started = self.spawn(&container, &lock, purpose, debug_console);
         if started.is_err() && purpose == Purpose::Run {
             // The error that matters is the start's.
-            if container.state.finished.is_none() {
-                let _ = container.remove(self.root(), &lock);
-            } else {
-                let state = container.state.clone().lost(jiff::Timestamp::now());
-                let _ = container.set_state(state);
-            }
+            let _ = match before {
+                Some(state) => container.set_state(state),
+                None => container.remove(self.root(), &lock),
+            };
         }
         // From here on the monitor's copy of the descriptor is what holds the lock.
         started

@@ -29,6 +29,11 @@ fn without_descriptors_nothing_is_lost() {
         assert_eq!(moat.containers().len(), 1, "{limit} descriptors");
     }
     assert!(failures > 0, "it was never scarce");
+    // One that never ran is not lost because it cannot be started now.
+    for limit in (6..40).step_by(3) {
+        with_descriptors(&moat, limit, "start kept");
+        moat.run(["wait", "kept"]).ok();
+    }
     assert_eq!(moat.run(["start", "-a", "kept"]).ok(), "kept\n");
     moat.run(["rm", "kept"]).ok();
     moat.assert_clean();
@@ -65,6 +70,8 @@ fn a_full_disk_stops_what_is_new_and_keeps_what_is_there() {
         assert_ne!(answer.code, 0, "{args:?}");
         answer.says(&["No space left on device"]);
     }
+    let names = std::fs::read_dir(disk.path().join("names")).expect("a directory of names");
+    assert_eq!(names.flatten().map(|entry| entry.file_name()).collect::<Vec<_>>(), ["kept"]);
     drop(file);
     std::fs::remove_file(&full).expect("removed");
     let listed = run(&["ps", "-a", "--format", "{{.Names}} {{.State}}"]).ok();
