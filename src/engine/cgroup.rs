@@ -125,6 +125,8 @@ impl Cgroup {
     fn limit(&self, resources: &Resources, vcpus: u8) -> Result<(), CgroupError> {
         let memory = (u64::from(resources.memory_mib) << 20) + MEMORY_OVERHEAD;
         self.set_if_present("memory.max", &memory.to_string())?;
+        // As much again and no more, as with Docker: what is swapped does not count for the line above.
+        self.set_if_present("memory.swap.max", &memory.to_string())?;
         self.set_if_present("pids.max", &(u32::from(vcpus) + EXTRA_THREADS).to_string())?;
         if let Some(limit) = resources.milli_cpus {
             let quota = u64::from(limit.get()) * CPU_PERIOD / 1000;

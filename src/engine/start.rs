@@ -27,6 +27,9 @@ pub struct Held {
     pub(super) before: Option<State>,
 }
 
+/// From which length on a monitor's log begins anew with the next start, in bytes.
+const MAX_MONITOR_LOG: u64 = 1 << 20;
+
 /// What a monitor is there for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Purpose {
@@ -155,6 +158,9 @@ impl Engine {
                 .append(true)
                 .mode(0o600)
                 .open(container.directory.path().join("monitor.log"))?;
+            if log.metadata()?.len() > MAX_MONITOR_LOG {
+                log.set_len(0)?;
+            }
             for inherited in [lock.as_fd(), theirs.as_fd(), listener.as_fd()] {
                 fcntl(inherited, FcntlArg::F_SETFD(FdFlag::empty()))?;
             }

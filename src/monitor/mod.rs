@@ -24,6 +24,7 @@ mod memory;
 mod names;
 mod network;
 mod network_spec;
+mod pause;
 mod relay;
 mod run;
 mod session;

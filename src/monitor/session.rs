@@ -17,14 +17,10 @@ use super::link::{self, Receiver, Sender};
 use super::run::Run;
 use super::wire::{ClientMessage, ExecRequest, MonitorMessage};
 use super::{Monitor, Phase, spec};
-use crate::engine::state::Status;
 use crate::engine::{Purpose, signal};
 
 /// How long a client may take to say what it wants.
 const REQUEST_LIMIT: Duration = Duration::from_secs(30);
-
-/// How long the kernel may take to stop a VM's threads.
-const FREEZE_LIMIT: Duration = Duration::from_secs(10);
 
 /// What a session answers its request with, beyond what it has sent already.
 type Answer = Result<MonitorMessage, String>;
@@ -128,8 +124,8 @@ impl Session {
             ClientMessage::Exec { process, size } => self.exec(&process, size).await,
             ClientMessage::Kill { signal } => self.kill(signal).await,
             ClientMessage::Stop { signal, timeout, keep } => self.stop(signal, timeout, keep).await,
-            ClientMessage::Pause => self.freeze(true).await,
-            ClientMessage::Unpause => self.freeze(false).await,
+            ClientMessage::Pause => self.monitor.freeze(true).await.map(|()| MonitorMessage::Done),
+            ClientMessage::Unpause => self.monitor.freeze(false).await.map(|()| MonitorMessage::Done),
             ClientMessage::Wait => {
                 self.monitor.over().await;
                 Ok(self.monitor.last_end.borrow().clone())
@@ -252,9 +248,8 @@ impl Session {
             self.monitor.request_stop();
         }
         let Ok(run) = self.monitor.up().await else { return Ok(MonitorMessage::Done) };
-        let paused = self.monitor.container.borrow().state.status == Status::Paused;
-        if paused {
-            self.freeze(false).await?;
+        if self.monitor.is_paused() {
+            self.monitor.freeze(false).await?;
         }
         self.monitor.emit("kill", &[("signal", signal.to_string())]);
         match run.agent.signal(MAIN, signal).await {
@@ -271,24 +266,6 @@ impl Session {
         self.monitor.by_user.set(true);
         self.monitor.stop(signal, limit).await?;
         self.monitor.emit("stop", &[]);
-        Ok(MonitorMessage::Done)
-    }
-
-    async fn freeze(&mut self, frozen: bool) -> Answer {
-        let run = self.monitor.up().await?;
-        run.vm().freeze(frozen).map_err(|e| e.to_string())?;
-        let reached = async {
-            while run.vm().is_frozen() != frozen {
-                sleep(Duration::from_millis(2)).await;
-            }
-        };
-        if timeout(FREEZE_LIMIT, reached).await.is_err() {
-            let _ = run.vm().freeze(!frozen);
-            return Err("the kernel did not stop the virtual machine in time; it runs on".to_owned());
-        }
-        let status = if frozen { Status::Paused } else { Status::Running };
-        self.monitor.change(|state| state.status = status).map_err(|e| e.to_string())?;
-        self.monitor.emit(if frozen { "pause" } else { "unpause" }, &[]);
         Ok(MonitorMessage::Done)
     }
 

@@ -77,9 +77,12 @@ impl Monitor {
     /// container's end, so its policy may start it again at the next boot.
     pub(super) async fn stop_when_told(self: Rc<Self>) {
         let Ok(mut told) = unix::signal(SignalKind::terminate()) else { return };
-        if told.recv().await.is_some()
-            && let Err(e) = self.stop(None, None).await
-        {
+        if told.recv().await.is_none() {
+            return;
+        }
+        // A process that stands still hears nothing.
+        let thawed = if self.is_paused() { self.freeze(false).await } else { Ok(()) };
+        if let Err(e) = thawed.and(self.stop(None, None).await) {
             tracing::warn!("cannot stop the container: {e}");
         }
     }

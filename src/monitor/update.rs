@@ -31,6 +31,11 @@ impl Monitor {
                     booted.vcpus()
                 ));
             }
+            if after.memory_mib != before.memory_mib && self.is_paused() {
+                return Err("the container is paused, so that its guest cannot give memory away or take it \
+                            back: unpause it first"
+                    .to_owned());
+            }
             let mut limits = after;
             // The guest still owns what the balloon has not taken yet.
             limits.memory_mib = booted.memory_mib;

@@ -48,6 +48,8 @@ const SPARE_NETWORKS: usize = 4;
 const NO_PLACE: &str = "the virtual machine has no room for another network card while it runs: disconnect the \
     container from a network, or stop it, connect it and start it again";
 
+const NO_ANSWER: &str = "the virtual machine monitor does not answer; it may still do what it was asked";
+
 /// How long the VMM may take to answer.
 const CONTROL_LIMIT: Duration = Duration::from_secs(10);
 
@@ -84,10 +86,19 @@ pub struct Vm {
     child: Child,
     exit: AsyncFd<OwnedFd>,
     dial: AsyncFd<OwnedFd>,
-    control: Mutex<AsyncFd<OwnedFd>>,
+    control: Mutex<Control>,
     /// Its places for network cards, and which are in them.
     places: RefCell<Vec<Option<Plugged>>>,
     report: File,
+    /// What it says to its administrator, unless that is the user: no more than a pipe holds, read when it has ended.
+    words: Option<File>,
+}
+
+/// Where the VMM takes commands: one answer to each, in their order.
+struct Control {
+    socket: AsyncFd<OwnedFd>,
+    /// Answers to commands that nobody waits for any more.
+    owed: u32,
 }
 
 /// A network card in its place.
@@ -143,6 +154,7 @@ impl Vm {
             jail: JailConfig { uid: container.id().uid(), gid: container.id().uid() },
         };
         launch.cgroup(directory.into());
+        let words = if debug_console { None } else { Some(words(&mut launch)?) };
         let child = launch.start(&artifacts.vmm(), &config)?;
         Ok(Self {
             resources: container.config.resources,
@@ -150,9 +162,10 @@ impl Vm {
             exit: descriptors::watched(child.as_fd().try_clone_to_owned()?)?,
             child,
             dial: descriptors::watched(dial)?,
-            control: Mutex::new(descriptors::watched(control)?),
+            control: Mutex::new(Control { socket: descriptors::watched(control)?, owed: 0 }),
             places: RefCell::new(places(network)),
             report: report.into(),
+            words,
         })
     }
 
@@ -258,11 +271,18 @@ impl Vm {
     }
 
     async fn command(&self, command: &Command, along: &[BorrowedFd<'_>]) -> io::Result<Answer> {
-        let control = self.control.lock().await;
-        descriptors::send(control.get_ref().as_fd(), &serde_json::to_vec(command)?, along)?;
+        let mut control = self.control.lock().await;
+        descriptors::send(control.socket.get_ref().as_fd(), &serde_json::to_vec(command)?, along)?;
+        control.owed += 1;
         let mut buffer = [0; MAX_PACKET];
-        let receive = |fd: &OwnedFd| descriptors::receive(fd.as_fd(), &mut buffer);
-        let length = timeout(CONTROL_LIMIT, control.async_io(Interest::READABLE, receive)).await??.0;
+        let mut length = 0;
+        // Those that came too late for who asked come first.
+        while control.owed > 0 {
+            let receive = |fd: &OwnedFd| descriptors::receive(fd.as_fd(), &mut buffer);
+            let received = timeout(CONTROL_LIMIT, control.socket.async_io(Interest::READABLE, receive)).await;
+            length = received.map_err(|_| io::Error::other(NO_ANSWER))??.0;
+            control.owed -= 1;
+        }
         match serde_json::from_slice(&buffer[..length])? {
             Answer::Refused { message } => Err(io::Error::other(message)),
             answer => Ok(answer),
@@ -297,8 +317,19 @@ impl Vm {
         let _ = self.child.wait();
     }
 
+    /// Writes down what a VM that is gone said.
+    fn log_words(&self) {
+        let mut words = Vec::new();
+        // What cannot be read is lost.
+        let _ = self.words.as_ref().map(|mut pipe| pipe.read_to_end(&mut words));
+        for line in String::from_utf8_lossy(&words).lines() {
+            tracing::warn!("{}", line.escape_debug());
+        }
+    }
+
     /// What the VM said of its own end, in words.
     fn reason(&self) -> String {
+        self.log_words();
         let mut text = String::new();
         let limit = MAX_REPORT_LINES * MAX_REPORT_LINE as u64;
         // The process is gone, so the pipe holds all there is and reading ends.
@@ -365,6 +396,13 @@ fn disks(container: &Container, image: ImageDisk, launch: &mut Launch) -> Result
     let image = DiskConfig::ReadOnly { segments: segments.collect(), limits: rates.image };
     let writable = File::options().read(true).write(true).open(container.directory.writable())?;
     Ok(vec![image, DiskConfig::ReadWrite { file: launch.add(writable.into()), limits: rates.writable }])
+}
+
+/// The VMM's standard error. A VMM that was taken over cannot write the host's disk full with it; what does not fit is lost.
+fn words(launch: &mut Launch) -> io::Result<File> {
+    let (reader, writer) = nix::unistd::pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK)?;
+    launch.stderr(writer);
+    Ok(reader.into())
 }
 
 fn debug_console_descriptor(wanted: bool, launch: &mut Launch) -> io::Result<Option<Fd>> {

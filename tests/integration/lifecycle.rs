@@ -123,6 +123,7 @@ fn a_paused_container_uses_no_processor_and_says_so() {
     moat.run(["stop", "box"]).code(1).says(&["box", "is paused", "Unpause"]);
     moat.run(["pause", "box"]).code(1).says(&["already paused"]);
     moat.run(["rm", "box"]).code(1).says(&["paused"]);
+    moat.run(["update", "--memory", "128m", "box"]).code(1).says(&["is paused", "unpause"]);
     moat.run(["unpause", "box"]).ok();
     eventually("it to go on", || ticks(id) > before);
     moat.run(["exec", "box", "true"]).ok();
@@ -133,6 +134,21 @@ fn a_paused_container_uses_no_processor_and_says_so() {
     moat.run(["start", "box"]).ok();
     moat.run(["pause", "box"]).ok();
     moat.run(["rm", "-f", "box"]).ok();
+    moat.assert_clean();
+}
+
+/// The host goes down: every monitor is told to end.
+#[test]
+fn a_paused_container_is_told_too_when_the_host_goes_down() {
+    let moat = Moat::with(&["busybox"]);
+    let script = "trap 'exit 7' TERM; echo ready; while :; do sleep 1; done";
+    let id = moat.run(["run", "-d", "--name", "box", "localhost/busybox", "sh", "-c", script]).ok();
+    eventually("it listens", || moat.run(["logs", "box"]).ok() == "ready\n");
+    moat.run(["pause", "box"]).ok();
+    let monitor = nix::unistd::Pid::from_raw(monitor_of(id.trim()));
+    nix::sys::signal::kill(monitor, nix::sys::signal::Signal::SIGTERM).expect("told");
+    assert_eq!(moat.run(["wait", "box"]).ok(), "7\n");
+    moat.run(["rm", "box"]).ok();
     moat.assert_clean();
 }
 

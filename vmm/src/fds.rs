@@ -2,12 +2,13 @@
 
 use std::collections::HashMap;
 use std::fs::File;
+use std::io;
 use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
 
 use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
 
-use crate::config::{Fd, VmConfig};
+use crate::config::{DiskConfig, Fd, VmConfig};
 
 /// Why a descriptor in the configuration cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -149,8 +150,6 @@ impl VmFiles {
     /// # Errors
     /// As [`InheritedFds::take`], for the first that fails.
     pub fn take(config: &VmConfig, fds: &mut InheritedFds) -> Result<Self, FdError> {
-        use crate::config::DiskConfig;
-
         let mut disks = Vec::with_capacity(config.disks.len());
         for (index, disk) in config.disks.iter().enumerate() {
             disks.push(match disk {
@@ -184,6 +183,17 @@ impl VmFiles {
             control,
             debug_console,
         })
+    }
+
+    /// The size of the largest disk that can be written, in bytes; zero when there is none.
+    ///
+    /// # Errors
+    /// When a file does not say.
+    pub fn largest_writable(&self, config: &VmConfig) -> io::Result<u64> {
+        let writable = |disk: &DiskConfig| matches!(disk, DiskConfig::ReadWrite { .. });
+        let files = config.disks.iter().zip(&self.disks).filter(|(disk, _)| writable(disk));
+        let sizes = files.flat_map(|(_, files)| files).map(|file| Ok(file.metadata()?.len()));
+        sizes.collect::<io::Result<Vec<_>>>().map(|sizes| sizes.into_iter().max().unwrap_or_default())
     }
 }
 

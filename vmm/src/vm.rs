@@ -67,7 +67,8 @@ pub fn run(config: VmConfig, mut fds: InheritedFds, running: impl FnOnce()) -> R
     let files = VmFiles::take(&config, &mut fds).map_err(at("config"))?;
     jail::descriptors::close_others(fds.numbers()).map_err(at("jail"))?;
     let kvm = machine::open(config.vcpus).map_err(at("kvm"))?;
-    jail::enter(&config.jail).map_err(at("jail"))?;
+    let largest = files.largest_writable(&config).map_err(at("disk"))?;
+    jail::enter(&config.jail, largest).map_err(at("jail"))?;
     thread::install_filter(jail::seccomp::apply);
 
     let VmFiles { kernel, initramfs, disks, networks, dial, control, debug_console } = files;

@@ -10,7 +10,10 @@ use crate::virtio::vsock::MAX_CONNECTIONS;
 /// segments (an image has at most some hundred layers).
 const OWN_DESCRIPTORS: u64 = 1024;
 
-/// Not here: `FSIZE`, because a disk may be of any size, and `AS`, because guest memory is reserved, not used.
+/// What standard error may come to where it is a file that grows, in bytes.
+const LOG_BYTES: u64 = 64 << 20;
+
+/// Not here: `AS`, because guest memory is reserved, not used.
 const LIMITS: [(Resource, u64); 6] = [
     (Resource::RLIMIT_NOFILE, OWN_DESCRIPTORS + MAX_CONNECTIONS as u64),
     // Guest memory belongs in no file.
@@ -22,9 +25,11 @@ const LIMITS: [(Resource, u64); 6] = [
     (Resource::RLIMIT_NICE, 0),
 ];
 
-/// Sets them, hard and soft, and the file creation mask.
-pub fn set() -> Result<(), JailError> {
-    for (resource, limit) in LIMITS {
+/// Sets them, hard and soft, and the file creation mask. A disk has `largest_file` bytes and no more: that of a guest which
+/// took this process over would fill the host's otherwise.
+pub fn set(largest_file: u64) -> Result<(), JailError> {
+    let files = (Resource::RLIMIT_FSIZE, largest_file.max(LOG_BYTES));
+    for (resource, limit) in LIMITS.into_iter().chain([files]) {
         let (_, hard) = getrlimit(resource).map_err(at("read resource limits"))?;
         // A launcher without privileges on the host cannot go above its own.
         let limit = limit.min(hard);

@@ -9,7 +9,7 @@
 //! | own user and group, no groups         | whatever the user of the launcher may do                          |
 //! | no capabilities, locked               | getting any back, from any file or user change                    |
 //! | `no_new_privs`, not dumpable, no core | the same by execution; memory in core files, tracing              |
-//! | resource limits                       | descriptors without end, locked memory, queues                    |
+//! | resource limits                       | descriptors without end, disks that grow, locked memory, queues   |
 //! | [`seccomp`], one filter per thread    | all of the kernel that the thread's work does not need            |
 //! | cgroup (joined at birth)              | more memory, processor time and threads than the VM was given     |
 //!
@@ -61,11 +61,12 @@ pub enum JailError {
     },
 }
 
-/// Closes the jail around this process, apart from the seccomp filters, which it compiles: see [`seccomp::apply`].
+/// Closes the jail around this process, apart from the seccomp filters, which it compiles: see [`seccomp::apply`]. No file
+/// that it writes to gets larger than `largest_file` bytes.
 ///
 /// # Errors
 /// When one of the layers cannot be had; none is optional.
-pub fn enter(config: &JailConfig) -> Result<(), JailError> {
+pub fn enter(config: &JailConfig, largest_file: u64) -> Result<(), JailError> {
     let JailConfig { uid, gid } = *config;
     if uid == 0 || gid == 0 {
         return Err(JailError::Root { uid, gid });
@@ -78,7 +79,7 @@ pub fn enter(config: &JailConfig) -> Result<(), JailError> {
     unshare(CloneFlags::CLONE_THREAD).map_err(|_| JailError::Threads)?;
     seccomp::compile()?;
     namespaces::leave_the_host()?;
-    limits::set()?;
+    limits::set(largest_file)?;
     privileges::give_up(uid, gid)
 }
 
@@ -94,12 +95,12 @@ mod tests {
     #[test]
     fn the_superuser_is_refused_before_anything_happens() {
         for (uid, gid) in [(0, 1), (1, 0), (0, 0)] {
-            assert!(matches!(enter(&JailConfig { uid, gid }), Err(JailError::Root { .. })));
+            assert!(matches!(enter(&JailConfig { uid, gid }, 0), Err(JailError::Root { .. })));
         }
     }
 
     #[test]
     fn a_process_among_others_is_refused() {
-        assert!(matches!(enter(&JailConfig { uid: 1000, gid: 1000 }), Err(JailError::NotFirst(_))));
+        assert!(matches!(enter(&JailConfig { uid: 1000, gid: 1000 }, 0), Err(JailError::NotFirst(_))));
     }
 }

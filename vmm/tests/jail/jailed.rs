@@ -97,6 +97,8 @@ fn from_outside(probe: &Probe) {
         let line = limits.lines().find_map(|line| line.strip_prefix(&format!("Max {limit}"))).unwrap();
         assert_eq!(line.split_whitespace().take(2).collect::<Vec<_>>(), ["0", "0"], "{limit}");
     }
+    let size = limits.lines().find(|line| line.starts_with("Max file size")).unwrap();
+    assert!(!size.contains("unlimited"), "{size}");
     let interfaces = probe.proc("net/dev");
     assert_eq!(interfaces.lines().skip(2).count(), 1, "only an idle loopback: {interfaces}");
 }

@@ -115,12 +115,12 @@ fn close(talk: &mut Talk, config: &VmConfig) {
 
 fn threads(talk: &mut Talk, config: &VmConfig) {
     let other = std::thread::spawn(|| std::thread::sleep(Duration::from_secs(600)));
-    talk.say(&jail::enter(&config.jail).unwrap_err().to_string());
+    talk.say(&jail::enter(&config.jail, 0).unwrap_err().to_string());
     assert!(!other.is_finished());
 }
 
 fn enter(config: &VmConfig) {
-    jail::enter(&config.jail).unwrap();
+    jail::enter(&config.jail, 0).unwrap();
     thread::install_filter(seccomp::apply);
 }
 
