@@ -66,3 +66,16 @@ fn runtimes_stay_out_of_where_they_do_not_belong() {
         }
     }
 }
+
+/// Otherwise `scripts/moat` would run what was built before a change.
+#[test]
+fn the_build_looks_at_every_package() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let script = std::fs::read_to_string(root.join("scripts/lib/build.sh")).expect("the script");
+    let looked_at =
+        script.lines().find(|line| line.contains("find Cargo.toml")).expect("its list of directories");
+    let words: BTreeSet<&str> = looked_at.split_whitespace().collect();
+    for package in ALLOWED.iter().filter_map(|(name, _)| name.strip_prefix("moat-")) {
+        assert!(words.contains(package), "{package} is not in scripts/lib/build.sh");
+    }
+}

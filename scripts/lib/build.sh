@@ -22,9 +22,9 @@ need_cargo() {
 sources_fingerprint() {
     (
         cd "$MOAT_SRC" || exit
-        find Cargo.toml Cargo.lock .cargo src vmm agent protocol rootfs guest-kernel scripts/lib -type f -printf '%p %s %T@\n' 2>/dev/null
+        find Cargo.toml Cargo.lock .cargo src vmm agent netlink protocol rootfs guest-kernel scripts/lib -type f -printf '%p %s %T@\n' 2>/dev/null
         find /usr/src -maxdepth 1 -name 'linux-source-*' -printf '%p %s %T@\n' 2>/dev/null
-        printf '%s\n' "${MOAT_KERNEL_SOURCE:-}" "${RUSTFLAGS:-}" "$MOAT_CACHE" "${CARGO_TARGET_DIR:-}"
+        printf '%s\n' "${MOAT_KERNEL_SOURCE:-}" "${MOAT_KERNEL_UNPINNED:-}" "${RUSTFLAGS:-}" "$MOAT_CACHE" "${CARGO_TARGET_DIR:-}"
         command -v cargo || true
     ) | LC_ALL=C sort | sha256sum | cut -d' ' -f1
 }
@@ -85,7 +85,7 @@ build_dist() {
         # Somebody else may have built it meanwhile.
         built_is_current && exit 0
         local fingerprint vmlinux
-        vmlinux=$(build_kernel 8>&-)
+        vmlinux=$(build_kernel 8>&-) || exit
         # Taken before the build: what is edited during it is built by the next call.
         fingerprint=$(sources_fingerprint)
         say "building moat (from nothing about 3 minutes on two CPUs)"

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use kvm_bindings::{kvm_regs, kvm_userspace_memory_region};
-use kvm_ioctls::{Kvm, VcpuExit};
+use kvm_ioctls::{Kvm, VcpuExit, VcpuFd};
 use thiserror::Error;
 use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
 
@@ -13,6 +13,9 @@ const ITERATIONS: u32 = 1_000_000;
 /// What the loop may take. Hardware needs under a millisecond, a processor in software about ten; an interpreter of
 /// single instructions half a second.
 const LIMIT: Duration = Duration::from_millis(150);
+
+/// How often it is tried while it takes longer.
+const ATTEMPTS: u32 = 3;
 
 /// Where the probe's code lies in the guest, and the size of its memory.
 const CODE: u64 = 0x1000;
@@ -78,14 +81,23 @@ pub fn probe() -> Result<Duration, ProbeError> {
     sregs.cs.base = 0;
     sregs.cs.selector = 0;
     vcpu.set_sregs(&sregs).map_err(ProbeError::Make)?;
+    let mut took = time_loop(&mut vcpu)?;
+    // A busy host lets a guest wait; no guest is faster than its host.
+    for _ in 1..ATTEMPTS {
+        if took <= LIMIT {
+            break;
+        }
+        took = took.min(time_loop(&mut vcpu)?);
+    }
+    if took <= LIMIT { Ok(took) } else { Err(ProbeError::Interpreted(took)) }
+}
+
+fn time_loop(vcpu: &mut VcpuFd) -> Result<Duration, ProbeError> {
     // Bit 1 of the flags is always set.
     vcpu.set_regs(&kvm_regs { rip: CODE, rflags: 2, ..Default::default() }).map_err(ProbeError::Make)?;
     let before = Instant::now();
-    let exit = vcpu.run().map_err(ProbeError::Make)?;
-    let took = before.elapsed();
-    match exit {
-        VcpuExit::Hlt if took <= LIMIT => Ok(took),
-        VcpuExit::Hlt => Err(ProbeError::Interpreted(took)),
+    match vcpu.run().map_err(ProbeError::Make)? {
+        VcpuExit::Hlt => Ok(before.elapsed()),
         other => Err(ProbeError::Run(format!("a loop ended with {other:?}"))),
     }
 }
