@@ -38,14 +38,13 @@ impl Monitor {
     pub(super) async fn live(self: &Rc<Self>, lock: &Lock) -> Result<MonitorMessage, EngineError> {
         let mut waits = BackOff::default();
         loop {
-            let began = Instant::now();
-            let outcome = self.once().await;
+            let (outcome, ran) = self.once().await;
             let again = self.is_to_restart(&outcome);
             let (state, message) = conclude(&self.container.borrow().state, outcome);
             if state.finished.is_some() {
                 self.tell_end(&state);
             }
-            if !again || !self.rest(state.clone(), &message, waits.after(began.elapsed())).await? {
+            if !again || !self.rest(state.clone(), &message, waits.after(ran)).await? {
                 self.record_end(state, lock)?;
                 halt::point("monitor.end-recorded");
                 return Ok(message);
@@ -53,25 +52,38 @@ impl Monitor {
         }
     }
 
-    /// Boots, starts, waits.
-    async fn once(self: &Rc<Self>) -> Outcome {
+    /// Boots, starts, waits; tells also how long the process ran.
+    async fn once(self: &Rc<Self>) -> (Outcome, Duration) {
+        match self.begin().await {
+            Ok((run, ends)) => self.accompany(run, ends).await,
+            Err(outcome) => (outcome, Duration::ZERO),
+        }
+    }
+
+    async fn begin(self: &Rc<Self>) -> Result<(Rc<Run>, Ends), Outcome> {
         let vm = match self.boot() {
             Ok(vm) => Rc::new(vm),
-            Err(e) => return Outcome::Failed { code: CANNOT_RUN, message: e.to_string() },
+            Err(e) => return Err(Outcome::Failed { code: CANNOT_RUN, message: e.to_string() }),
         };
         halt::point("monitor.vm-launched");
         let (run, mut ends) = match Run::begin(Rc::clone(&vm)).await {
             Ok(begun) => begun,
             Err(e) => {
                 vm.kill();
-                return e.into();
+                return Err(e.into());
             }
         };
         halt::point("monitor.guest-up");
         if let Err(e) = self.start(&run, &mut ends).await {
             run.finish(ends).await;
-            return e.into();
+            return Err(e.into());
         }
+        Ok((run, ends))
+    }
+
+    /// From the process's start to the VM's end.
+    async fn accompany(self: &Rc<Self>, run: Rc<Run>, mut ends: Ends) -> (Outcome, Duration) {
+        let began = Instant::now();
         self.phase.send_replace(Phase::Up(Rc::clone(&run)));
         halt::point("monitor.process-started");
         self.emit("start", &[]);
@@ -80,6 +92,7 @@ impl Monitor {
         let checks = check
             .map(|check| tokio::task::spawn_local(health::watch(Rc::clone(self), Rc::clone(&run), check)));
         let exit = run.until_exit(&mut ends).await;
+        let ran = began.elapsed();
         if let Some(checks) = checks {
             checks.abort();
         }
@@ -96,7 +109,7 @@ impl Monitor {
         };
         run.finish(ends).await;
         halt::point("monitor.vm-gone");
-        outcome
+        (outcome, ran)
     }
 
     fn boot(&self) -> Result<Vm, VmError> {

@@ -239,7 +239,12 @@ fn copied_out(mode: &str) {
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert!(!stderr.contains("panicked") && !stderr.contains('\u{1b}'), "{stderr}");
     assert_eq!(names_in(outside.path()), ["inside", "victim"], "{stderr}");
-    assert_eq!(std::fs::read_to_string(outside.path().join("victim")).expect("there"), "untouched");
+    for victim in [outside.path().join("victim"), inside.join("victim")] {
+        assert_eq!(std::fs::read_to_string(victim).expect("there"), "untouched");
+    }
+    // Nobody is told that all is well, and a device is left out with a word about it.
+    assert!(!output.status.success() || mode.ends_with("device"), "{mode}: {stderr}");
+    assert!(mode.ends_with("endless") || !stderr.is_empty(), "{mode}");
     assert!(!Path::new("/tmp/moat-hostile-escaped").exists(), "{stderr}");
     use std::os::unix::fs::FileTypeExt;
     for name in names_in(&inside.join("x")) {
