@@ -151,6 +151,46 @@ fn a_running_container_joins_networks_and_leaves_them() {
     moat.assert_clean();
 }
 
+/// A network to order, and a container that has an address of its own choice on it.
+#[test]
+fn networks_are_made_to_order_listed_and_pruned() {
+    let moat = Moat::with(&["busybox"]);
+    let order =
+        "--subnet 10.88.7.0/24 --gateway 10.88.7.77 --label tier=front -o com.docker.network.driver.mtu=1400";
+    moat.run(["network", "create"].into_iter().chain(order.split(' ')).chain(["front"])).ok();
+    moat.run(["network", "create", "--subnet", "10.88.7.128/25", "other"]).code(1).says(&[
+        "overlaps",
+        "10.88.7.0/24",
+        "--subnet",
+    ]);
+    let listed =
+        ["network", "ls", "--filter", "label=tier=front", "--format", "{{.Name}} {{.Driver}} {{.Scope}}"];
+    assert_eq!(moat.run(listed).ok(), "front bridge local\n");
+    let words = "--network front --ip 10.88.7.9 --mac-address 02:42:0a:58:07:99 --expose 80 -P";
+    server(&moat, &["--name", "web"].into_iter().chain(words.split(' ')).collect::<Vec<_>>());
+    let taken = ["run", "--rm", "--network", "front", "--ip", "10.88.7.9", "localhost/busybox", "true"];
+    moat.run(taken).code(125).says(&["10.88.7.9", "web"]);
+    let inside = exec(&moat, "web", "ip -4 addr show eth0; cat /sys/class/net/eth0/address; ip route");
+    for expected in ["mtu 1400", "inet 10.88.7.9/24", "02:42:0a:58:07:99", "default via 10.88.7.77"] {
+        assert!(inside.contains(expected), "{expected:?} is not in {inside}");
+    }
+    let shown = "{{range .Containers}}{{.Name}} {{.IPv4Address}} {{.MacAddress}}{{end}}";
+    assert_eq!(
+        moat.run(["network", "inspect", "-f", shown, "front"]).ok(),
+        "web 10.88.7.9/24 02:42:0a:58:07:99\n"
+    );
+    let port = moat.run(["port", "web", "80"]).ok();
+    let port = port.lines().find_map(|line| line.strip_prefix("0.0.0.0:")).expect("a port");
+    eventually("it answers", || get(&format!("127.0.0.1:{port}")).is_ok_and(|text| text.contains("hello")));
+    moat.run(["network", "rm", "front"]).code(1).says(&["has active endpoints", "web"]);
+    moat.run(["network", "rm", "-f", "nobody"]).ok();
+    assert!(!moat.run(["network", "prune", "-f"]).ok().contains("front"));
+    moat.run(["rm", "-f", "web"]).ok();
+    assert!(moat.run(["network", "prune", "-f"]).ok().contains("front"));
+    assert_eq!(moat.run(["network", "ls", "-q", "--filter", "type=custom"]).ok(), "");
+    moat.assert_clean();
+}
+
 /// What is published, and where the world is, follow the networks that lead out, in each family.
 #[test]
 fn ports_and_ways_out_follow_the_networks() {
