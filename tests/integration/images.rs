@@ -1,6 +1,42 @@
 //! Images and containers together: what is in use stays, and what is wrong with an image shows when it is run.
 
-use crate::support::{BadImage, Moat, bad_images, names_in};
+use std::process::Command;
+
+use crate::registry::{Access, Server};
+use crate::support::{BadImage, Moat, bad_images, image_archive, names_in};
+
+#[test]
+fn what_skopeo_pushed_is_pulled_and_runs() {
+    pulled_and_run(&[("busybox", "echo works")]);
+}
+
+#[test]
+#[ignore = "minutes"]
+fn large_images_that_skopeo_pushed_are_pulled_and_run() {
+    pulled_and_run(&[("debian", "dpkg -l bash && echo works"), ("nginx", "nginx -t && echo works")]);
+}
+
+/// From another program through another registry into a virtual machine, by one `run`.
+fn pulled_and_run(images: &[(&str, &str)]) {
+    let registry = Server::start(Access::Open);
+    let moat = Moat::empty();
+    for (image, command) in images {
+        let archive = image_archive(image, "docker");
+        let name = registry.name(image);
+        let from = format!("docker-archive:{}", archive.display());
+        let copied = Command::new("skopeo")
+            .args(["--insecure-policy", "copy", "-q", "--dest-tls-verify=false"])
+            .args([from, format!("docker://{name}")])
+            .status();
+        assert!(copied.expect("skopeo runs").success());
+        let answer = moat.run(["run", "--rm", &name, "sh", "-c", command]);
+        assert!(answer.says(&["Unable to find image", &name]).ok().ends_with("works\n"));
+        // It is there now.
+        let again = moat.run(["run", "--rm", "--pull", "never", &name, "true"]);
+        assert!(!again.code(0).stderr.contains("Unable to find image"));
+    }
+    moat.assert_clean();
+}
 
 #[test]
 fn the_image_of_a_container_stays() {

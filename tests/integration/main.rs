@@ -17,6 +17,9 @@ mod names;
 mod networks;
 mod options;
 mod real_images;
+#[allow(dead_code)] // what the registry's own tests need
+#[path = "../registry/server.rs"]
+mod registry;
 mod run;
 mod scarcity;
 mod services;
