@@ -4,6 +4,8 @@
 //! config        mirrors, proxies, certificates, plain http: a file of the host's administrator
 //! credentials   who we are there: Docker's config.json and its credential helpers
 //! client        requests to one registry: redirects, retries, limits
+//! url           URLs, and which of them are the same server
+//! pace          how fast bytes have to come
 //! auth          passwords and tokens, as the registry asks for them
 //! challenge     what a registry asks for in WWW-Authenticate
 //! blob          a layer's bytes, across broken connections
@@ -26,9 +28,11 @@ mod config;
 mod credentials;
 mod error;
 mod manifest;
+mod pace;
 mod parallel;
 mod pull;
 mod push;
+mod url;
 
 pub use self::client::{Client, Permission};
 pub use self::config::Config;

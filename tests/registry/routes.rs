@@ -1,12 +1,13 @@
 //! Ways that images take between Moat, skopeo, podman, umoci and registries: the digests are the same at every end.
 
+use std::io::Write;
 use std::path::Path;
 
 use serde_json::{Value, json};
 
 use crate::client::Client;
 use crate::is_long;
-use crate::liar::{Image, Liar, Reply, digest};
+use crate::liar::{Image, Liar, Reply, digest, tunnel};
 use crate::server::{Access, Server, run};
 use crate::support::{image_archive, names_in};
 
@@ -275,4 +276,47 @@ fn mirrors_are_asked_first() {
         .run(["pull", "registry.invalid/app:1"])
         .code(1)
         .says(&["registries.json", "unknown field `mirror`"]);
+}
+
+/// A proxy that connects whoever asks to one server, wherever they want to go.
+fn proxy_to(server: &Liar) -> Liar {
+    let address = server.address.clone();
+    Liar::start(Image::new(10), move |_, _| {
+        let address = address.clone();
+        Reply::Raw(Box::new(move |stream| {
+            stream.write_all(b"HTTP/1.1 200 Connected\r\n\r\n").expect("it reads");
+            tunnel(stream, &address);
+        }))
+    })
+}
+
+#[test]
+fn the_proxy_and_plain_http_are_used_where_the_file_says() {
+    let (client, server) = (Client::new(), Liar::start(Image::new(10), |_, _| Reply::Honest));
+    let proxy = proxy_to(&server);
+    let at = format!("http://{}", proxy.address);
+    client.configure(&json!({"proxy": at, "registries": {"registry.invalid": {"insecure": true}}}));
+    client.run(["pull", "-q", "registry.invalid/app:1"]).ok();
+    assert!(
+        !proxy.asked("registry.invalid:443").is_empty() && !proxy.asked("registry.invalid:80").is_empty()
+    );
+    let plain = server.asked("").len();
+    // Nobody said that this one may.
+    client
+        .run(["pull", "-q", "strict.invalid/app:1"])
+        .code(1)
+        .says(&["cannot reach registry strict.invalid"]);
+    assert!(!proxy.asked("strict.invalid:443").is_empty() && proxy.asked("strict.invalid:80").is_empty());
+    assert_eq!(server.asked("").len(), plain);
+    // The registry's own proxy goes first, and "none" is none.
+    let own =
+        json!({"strict.invalid": {"proxy": "none"}, "registry.invalid": {"insecure": true, "proxy": at}});
+    client.configure(&json!({"proxy": "http://127.0.0.1:9", "registries": own}));
+    client.run(["pull", "-q", "registry.invalid/app:2"]).ok();
+    let before = proxy.asked("").len();
+    client
+        .run(["pull", "-q", "strict.invalid/app:1"])
+        .code(1)
+        .says(&["cannot reach registry strict.invalid"]);
+    assert_eq!(proxy.asked("").len(), before);
 }
