@@ -118,6 +118,13 @@ pub enum RegistryError {
     GivenUp,
 }
 
+impl RegistryError {
+    /// Whether the registry may be able to do in a moment what it could not do now.
+    pub(super) fn is_passing(&self) -> bool {
+        matches!(self, Self::Connection { .. } | Self::Status { status: 502..=504, .. })
+    }
+}
+
 fn said(reason: &str) -> String {
     if reason.is_empty() { String::new() } else { format!(": {reason}") }
 }

@@ -352,6 +352,24 @@ fn https_does_not_lead_to_plain_http() {
 }
 
 #[test]
+fn an_upload_that_breaks_begins_again() {
+    let broken = AtomicUsize::new(0);
+    let liar = Liar::start(Image::new(10), move |request, _| {
+        if request.method == "PATCH" && broken.fetch_add(1, Ordering::Relaxed) == 0 {
+            return Reply::Answer(502, vec![], vec![]);
+        }
+        taking(request)
+    });
+    let client = with_image(&liar.address);
+    client.run(["push", &format!("{}/pushed:1", liar.address)]).ok();
+    let asked = liar.asked("/blobs/");
+    let methods: Vec<&str> = asked.iter().map(|request| request.method.as_str()).collect();
+    // The layer, and then the config.
+    let whole = ["POST", "PATCH", "PUT"];
+    assert_eq!(methods, [&["HEAD", "POST", "PATCH"], &whole[..], &["HEAD"], &whole].concat());
+}
+
+#[test]
 fn a_range_that_was_not_asked_for_is_no_answer() {
     refused_layer(&["it was asked for \"bytes 1000-"], |request, image| {
         let layer = image.layer.clone();

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::client::Client;
 use crate::is_long;
-use crate::liar::{Image, Liar, Reply, digest, tunnel};
+use crate::liar::{Image, Liar, Reply, digest, taking, tunnel};
 use crate::server::{Access, Server, run};
 use crate::support::{image_archive, names_in};
 
@@ -319,4 +319,30 @@ fn the_proxy_and_plain_http_are_used_where_the_file_says() {
         .code(1)
         .says(&["cannot reach registry strict.invalid"]);
     assert_eq!(proxy.asked("").len(), before);
+}
+
+#[test]
+fn a_layer_goes_up_in_one_piece() {
+    // More than 64 MiB, which some registries do not take in pieces.
+    let (server, client) = (Server::start(Access::Open), Client::new());
+    let liar = Liar::start(Image::new(65 << 20), |request, _| taking(request));
+    client.run(["pull", "-q", &liar.name()]).ok();
+    let (name, other) = (server.name("big:1"), format!("{}/big:1", liar.address));
+    for name in [&name, &other] {
+        client.run(["tag", &liar.name(), name]).ok();
+        client.run(["push", "-q", name]).ok();
+    }
+    // skopeo checks the digests of what it reads.
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    copy(&[], &format!("docker://{name}"), &format!("dir:{}", text(directory.path())));
+    assert_eq!(manifest_of(&server, "big:1").as_bytes(), liar.image.manifest);
+    let pieces: Vec<_> =
+        liar.asked("/v2/big/").into_iter().filter(|request| request.body.len() > 1000).collect();
+    assert_eq!(pieces.len(), 1);
+    assert_eq!(pieces[0].method, "PATCH");
+    assert!(!pieces[0].headers.contains_key("content-range"), "{:?}", pieces[0].headers);
+    assert!(pieces[0].body[..] == liar.image.layer[..]);
+    let last =
+        liar.asked(&format!("digest=sha256%3A{}", &digest(&liar.image.layer)[7..])).pop().expect("a PUT");
+    assert_eq!((last.method.as_str(), last.body.len()), ("PUT", 0));
 }
