@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use thiserror::Error;
 
 use super::credentials::CredentialError;
-use crate::store::{DigestError, StoreError};
+use crate::store::{DigestError, LoadError, StoreError};
 
 /// What can go wrong with a registry.
 #[derive(Debug, Error)]
@@ -122,6 +122,17 @@ impl RegistryError {
     /// Whether the registry may be able to do in a moment what it could not do now.
     pub(super) fn is_passing(&self) -> bool {
         matches!(self, Self::Connection { .. } | Self::Status { status: 502..=504, .. })
+    }
+
+    /// Whether another source of the same image may do better. What is wrong with this machine, or with the image
+    /// itself, is wrong wherever it comes from.
+    pub(super) fn blames_source(&self) -> bool {
+        match self {
+            Self::Store(StoreError::Load(LoadError::Mismatch { kind, .. })) => *kind == "digest",
+            Self::Store(StoreError::Load(LoadError::Layer { .. })) => true,
+            Self::Store(_) | Self::OtherPlatform { .. } | Self::GivenUp => false,
+            _ => true,
+        }
     }
 }
 

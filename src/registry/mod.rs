@@ -10,6 +10,7 @@
 //! challenge     what a registry asks for in WWW-Authenticate
 //! blob          a layer's bytes, across broken connections
 //! manifest      what a name means: indexes, platforms, layers
+//! sources       a registry's mirrors, and then the registry
 //! pull, push    whole images between a registry and the store
 //! ```
 //!
@@ -32,6 +33,7 @@ mod pace;
 mod parallel;
 mod pull;
 mod push;
+mod sources;
 mod url;
 
 pub use self::client::{Client, Permission};

@@ -278,6 +278,51 @@ fn mirrors_are_asked_first() {
         .says(&["registries.json", "unknown field `mirror`"]);
 }
 
+#[test]
+fn a_mirror_that_fails_half_way_is_left() {
+    type Failing = fn(&Image, &str) -> bool;
+    let config: Failing = |image, path| path.ends_with(&digest(&image.config));
+    let layer: Failing = |image, path| path.ends_with(&digest(&image.layer));
+    let wrong = || Reply::Answer(200, vec![], b"wrong".to_vec());
+    let short = || {
+        let answer = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\n\x1f\x8b\x08\r\n";
+        Reply::Raw(Box::new(|stream| drop(stream.write_all(answer))))
+    };
+    let missing = || Reply::Answer(404, vec![], vec![]);
+    let answers: [(Failing, fn() -> Reply); 5] =
+        [(config, wrong), (config, missing), (layer, wrong), (layer, missing), (layer, short)];
+    for (failing, answer) in answers {
+        let (client, liar) = (Client::new(), Liar::start(Image::new(1000), |_, _| Reply::Honest));
+        let mirror = Liar::start(Image::new(1000), move |request, image| {
+            if failing(image, &request.path) { answer() } else { Reply::Honest }
+        });
+        client.configure(&json!({"registries": {&liar.address: {"mirrors": [&mirror.address]}}}));
+        client.run(["pull", &liar.name()]).ok();
+        assert!(liar.asked("manifests").is_empty() && !mirror.asked("manifests").is_empty());
+        assert_eq!(liar.asked_for_layer().len(), 1);
+        client.assert_sound();
+    }
+}
+
+#[test]
+fn what_is_wrong_everywhere_is_told_once() {
+    // The config promises another tar than the one in the layer.
+    let image = || {
+        let mut image = Image::new(10);
+        let mut config: Value = serde_json::from_slice(&image.config).expect("JSON");
+        config["rootfs"]["diff_ids"] = json!([digest(b"another tar")]);
+        image.config = config.to_string().into_bytes();
+        let layers = json!([Image::describe(&image.layer)]);
+        image.manifest = Image::manifest(&image.config, layers).to_string().into_bytes();
+        image
+    };
+    let (client, liar) = (Client::new(), Liar::start(image(), |_, _| Reply::Honest));
+    let mirror = Liar::start(image(), |_, _| Reply::Honest);
+    client.configure(&json!({"registries": {&liar.address: {"mirrors": [&mirror.address]}}}));
+    client.run(["pull", &liar.name()]).code(1).says(&["expected diff_id"]);
+    assert!(liar.asked("").is_empty());
+}
+
 /// A proxy that connects whoever asks to one server, wherever they want to go.
 fn proxy_to(server: &Liar) -> Liar {
     let address = server.address.clone();
