@@ -67,7 +67,7 @@ pub enum RegistryError {
         reason: String,
     },
     /// No manifest for the platform.
-    #[error("no matching manifest for {wanted} in the manifest list entries of {image}; it has {}", offered.join(", "))]
+    #[error("no matching manifest for {wanted} in the manifest list entries of {image}; it has {}", several(.offered))]
     Platform {
         /// Which image.
         image: String,
@@ -89,7 +89,10 @@ pub enum RegistryError {
         found: String,
     },
     /// Text that names no platform.
-    #[error("{0:?} is not a platform; write OS/ARCHITECTURE or OS/ARCHITECTURE/VARIANT, such as linux/amd64")]
+    #[error(
+        "{0:?} is not a platform; write OS/ARCHITECTURE or OS/ARCHITECTURE/VARIANT, such as linux/amd64, or an \
+         architecture alone"
+    )]
     NotAPlatform(String),
     /// A malformed digest.
     #[error("{what}: {cause}")]
@@ -134,6 +137,10 @@ impl RegistryError {
             _ => true,
         }
     }
+}
+
+fn several(offered: &[String]) -> String {
+    if offered.is_empty() { "none that says what it is for".to_owned() } else { offered.join(", ") }
 }
 
 fn said(reason: &str) -> String {

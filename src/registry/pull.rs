@@ -148,10 +148,11 @@ fn check_platform(config: &[u8], image: &str, platform: &Platform) -> Result<(),
     // What is wrong with it otherwise is found out later.
     let Ok(config) = serde_json::from_slice::<ImageConfiguration>(config) else { return Ok(()) };
     let (os, architecture) = (config.os().to_string(), config.architecture().to_string());
-    if platform.matches(&os, &architecture, config.variant().as_deref()) {
+    let found = Platform::new(&os, &architecture, config.variant().as_deref());
+    if platform.rank(&found).is_some() {
         return Ok(());
     }
-    let (wanted, found) = (platform.to_string(), shorten(&format!("{os}/{architecture}")));
+    let (wanted, found) = (platform.to_string(), shorten(&found.to_string()));
     Err(RegistryError::OtherPlatform { image: image.to_owned(), wanted, found })
 }
 

@@ -235,6 +235,47 @@ fn of_several_platforms_the_right_one_comes() {
     client.run(["create", &liar.name()]).code(1).says(&["arm64"]);
 }
 
+/// A repository of one image, which is for `architecture` going by its config, in an index that says `platform` of it.
+fn one_platform(platform: &Value, architecture: &str) -> Liar {
+    let mut image = Image::new(10);
+    let mut config: Value = serde_json::from_slice(&image.config).expect("JSON");
+    config["architecture"] = json!(architecture);
+    image.config = config.to_string().into_bytes();
+    let layers = json!([Image::describe(&image.layer)]);
+    image.manifest = Image::manifest(&image.config, layers).to_string().into_bytes();
+    let mut line = json!({
+        "mediaType": "application/vnd.oci.image.manifest.v1+json",
+        "digest": digest(&image.manifest), "size": image.manifest.len(),
+    });
+    if !platform.is_null() {
+        line["platform"] = platform.clone();
+    }
+    let kind = "application/vnd.oci.image.index.v1+json";
+    let index = json!({"schemaVersion": 2, "mediaType": kind, "manifests": [line]}).to_string();
+    Liar::start(image, move |request, _| match request.path.as_str() {
+        path if path.ends_with("/manifests/1") => Reply::Answer(200, vec![], index.clone().into_bytes()),
+        _ => Reply::Honest,
+    })
+}
+
+#[test]
+fn platforms_need_not_be_told_in_full() {
+    let client = Client::new();
+    client.run(["pull", &one_platform(&Value::Null, "amd64").name()]).ok();
+    // What the config says still counts.
+    let liar = one_platform(&Value::Null, "amd64");
+    let pull = |platform: &str, liar: &Liar| client.run(["pull", "--platform", platform, &liar.name()]);
+    pull("linux/arm64", &liar).code(1).says(&["does not match the specified platform"]);
+    // The config says nothing of the variant.
+    let liar = one_platform(&json!({"os": "linux", "architecture": "arm", "variant": "v6"}), "arm");
+    pull("linux/arm/v7", &liar).ok();
+    pull("linux/arm/v5", &liar).code(1).says(&["no matching manifest for linux/arm/v5"]);
+    let liar = two_platforms();
+    pull("arm64", &liar).ok();
+    assert_eq!(client.run(["image", "inspect", "-f", "{{.Architecture}}", &liar.name()]).ok(), "arm64\n");
+    pull("sparcle", &liar).code(1).says(&["\"sparcle\" is not a platform", "linux/amd64"]);
+}
+
 #[test]
 fn all_tags_come() {
     let (client, liar) = (Client::new(), two_platforms());
