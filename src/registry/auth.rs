@@ -4,10 +4,10 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 use ureq::Body;
-use ureq::http::{Method, Request, Response, header};
+use ureq::http::{Method, Response, header};
 
 use super::challenge::{self, Challenge};
-use super::client::{Ask, Client, denied, escape, limited, told};
+use super::client::{Ask, Client, Payload, escape};
 use super::credentials::Login;
 use super::error::RegistryError;
 use crate::store::shorten;
@@ -47,63 +47,40 @@ impl Client {
         scope: &str,
     ) -> Result<String, RegistryError> {
         const WHAT: &str = "a token";
-        if !realm.starts_with("https://") && !self.base.starts_with("http://") {
-            return Err(self.nonsense(WHAT, format!("{:?} is no place to get one securely", shorten(realm))));
+        let service = service.map(|service| ("service", service)).into_iter();
+        let headers = [(header::CONTENT_TYPE, "application/x-www-form-urlencoded".to_owned())];
+        let (mut form, mut query, mut authorization) = (None, String::new(), None);
+        if let Some(Login::IdentityToken(token)) = &self.login {
+            let own = [("grant_type", "refresh_token"), ("client_id", "moat"), ("refresh_token", token)];
+            let scope = (!scope.is_empty()).then_some(("scope", scope));
+            form = Some(encode(own.into_iter().chain(service).chain(scope)));
+        } else {
+            let separator = if realm.contains('?') { '&' } else { '?' };
+            let scopes = scope.split(' ').filter(|scope| !scope.is_empty()).map(|scope| ("scope", scope));
+            query = format!("{separator}{}", encode(service.chain(scopes)));
         }
-        let service = service.map(|service| ("service", service));
-        let scopes = scope.split(' ').filter(|scope| !scope.is_empty()).map(|scope| ("scope", scope));
-        let request = Request::builder();
-        let response = match &self.login {
-            Some(Login::IdentityToken(token)) => {
-                let fields =
-                    [("grant_type", "refresh_token"), ("client_id", "moat"), ("refresh_token", token)];
-                let form = encode(
-                    fields.into_iter().chain(service).chain((!scope.is_empty()).then_some(("scope", scope))),
-                );
-                let kind = "application/x-www-form-urlencoded";
-                let request = request.method(Method::POST).uri(realm).header(header::CONTENT_TYPE, kind);
-                self.run_small(request.body(form))
+        if let Some(Login::Password { user, secret }) = &self.login {
+            authorization = Some(basic(user, secret));
+        }
+        let url = self.led(WHAT, &self.base, &format!("{realm}{query}"))?;
+        let get = Ask { what: WHAT, ..Ask::get("", ask.scope) };
+        let ask = match &form {
+            Some(form) => {
+                Ask { method: Method::POST, headers: &headers, body: Payload::Bytes(form.as_bytes()), ..get }
             }
-            login => {
-                let separator = if realm.contains('?') { '&' } else { '?' };
-                let url = format!("{realm}{separator}{}", encode(service.into_iter().chain(scopes)));
-                let mut request = request.method(Method::GET).uri(url);
-                if let Some(Login::Password { user, secret }) = login {
-                    request = request.header(header::AUTHORIZATION, basic(user, secret));
-                }
-                self.run_small(request.body(()))
-            }
+            None => get,
         };
-        let mut response = response.map_err(|e| self.broken(&e))?;
-        let status = response.status().as_u16();
+        let send = || self.send(&ask, &url.uri, authorization.as_deref()).map_err(|e| self.broken(&e));
+        let mut response = self.patiently(&ask, send)?;
         if !response.status().is_success() {
-            let reason = format!("{status} when asked for a token{}", told(&mut response));
-            let (registry, (action, repository)) = (self.registry.clone(), denied(ask.scope));
-            return Err(match status {
-                401 | 403 => RegistryError::Denied { registry, action, repository, reason },
-                _ => RegistryError::Status {
-                    registry,
-                    what: WHAT.to_owned(),
-                    status,
-                    reason: told(&mut response),
-                },
-            });
+            return Err(self.refused(&ask, response));
         }
-        let text = limited(&mut response, MAX_TOKEN).map_err(|e| self.nonsense(WHAT, e))?;
+        let text = self.document(WHAT, &mut response, MAX_TOKEN)?;
         let answer: Value =
             serde_json::from_slice(&text).map_err(|e| self.nonsense(WHAT, shorten(&e.to_string())))?;
         let token = ["token", "access_token"].iter().find_map(|field| answer.get(field)?.as_str());
         let token = token.filter(|token| !token.is_empty() && token.bytes().all(|b| b.is_ascii_graphic()));
         token.map(str::to_owned).ok_or_else(|| self.nonsense(WHAT, "there is none in it"))
-    }
-
-    fn run_small<S: ureq::AsSendBody>(
-        &self,
-        request: Result<Request<S>, ureq::http::Error>,
-    ) -> Result<Response<Body>, ureq::Error> {
-        let request = request.map_err(ureq::Error::Http)?;
-        let request = self.agent.configure_request(request).timeout_global(Some(2 * self.timeout)).build();
-        self.agent.run(request)
     }
 }
 

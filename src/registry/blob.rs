@@ -10,12 +10,11 @@ use ureq::http::header;
 
 use super::client::{Ask, Client, header_of, pause};
 use super::error::RegistryError;
-use crate::store::Digest;
+use super::pace::{Pace, Paced};
+use crate::store::{Digest, shorten};
 
 /// How often in a row a connection may break without anything having come.
 const MAX_BREAKS: u32 = 4;
-/// The least that must come in a second, on average over the time that a registry may say nothing, in bytes.
-const LEAST_RATE: u64 = 1 << 10;
 
 /// Which bytes.
 #[derive(Debug, Clone)]
@@ -36,11 +35,12 @@ impl BlobSource {
     /// # Errors
     /// When the registry does not have it or does not give it.
     pub(super) fn open(&self, offset: u64) -> Result<BlobReader, RegistryError> {
-        let body = self.request(offset)?;
-        Ok(BlobReader { source: self.clone(), at: offset, body, breaks: 0, window: (Instant::now(), 0) })
+        let pace = || Pace::new(self.client.timeout());
+        let body = self.request(offset, &mut pace())?;
+        Ok(BlobReader { source: self.clone(), at: offset, body, breaks: 0, pace: pace() })
     }
 
-    fn request(&self, offset: u64) -> Result<Box<dyn Read>, RegistryError> {
+    fn request(&self, offset: u64, pace: &mut Pace) -> Result<Box<dyn Read>, RegistryError> {
         let url = format!("/v2/{}/blobs/{}", self.repository, self.digest);
         let range = [(header::RANGE, format!("bytes={offset}-"))];
         let headers = if offset > 0 { &range[..] } else { &[] };
@@ -51,8 +51,7 @@ impl BlobSource {
             let said = header_of(&response, &header::CONTENT_RANGE).unwrap_or_default();
             let expected = format!("bytes {offset}-{}/{}", self.size.saturating_sub(1), self.size);
             if said != expected {
-                let reason =
-                    format!("it was asked for {expected:?} and sends {:?}", crate::store::shorten(said));
+                let reason = format!("it was asked for {expected:?} and sends {:?}", shorten(said));
                 return Err(self.client.nonsense(&self.what, reason));
             }
         }
@@ -65,13 +64,23 @@ impl BlobSource {
             return Err(self.client.nonsense(&self.what, reason));
         }
         if !partial && offset > 0 {
-            // A registry that knows no ranges sends all of it again.
-            let skipped = io::copy(&mut (&mut body).take(offset), &mut io::sink());
-            if skipped.ok() != Some(offset) {
-                return Err(self.client.nonsense(&self.what, "it ends too early"));
-            }
+            // A registry that knows no ranges sends all of it again. What we have is not counted as progress, nor
+            // is the time that it takes.
+            let begun = Instant::now();
+            self.skip(&mut body, offset)?;
+            pace.leave_out(begun.elapsed());
         }
         Ok(Box::new(body))
+    }
+
+    fn skip(&self, body: &mut dyn Read, bytes: u64) -> Result<(), RegistryError> {
+        let mut paced = Paced::new(body.take(bytes), self.client.timeout());
+        let reason = match io::copy(&mut paced, &mut io::sink()) {
+            Ok(skipped) if skipped == bytes => return Ok(()),
+            Ok(_) => "it ends too early".to_owned(),
+            Err(e) => shorten(&e.to_string()),
+        };
+        Err(self.client.nonsense(&self.what, reason))
     }
 }
 
@@ -81,27 +90,7 @@ pub(super) struct BlobReader {
     at: u64,
     body: Box<dyn Read>,
     breaks: u32,
-    /// Since when is measured how much came.
-    window: (Instant, u64),
-}
-
-impl BlobReader {
-    /// Refuses a registry that keeps us busy with nothing.
-    fn check_rate(&mut self, bytes: usize) -> io::Result<()> {
-        let (since, came) = &mut self.window;
-        *came += bytes as u64;
-        let elapsed = since.elapsed();
-        if elapsed < self.source.client.timeout() {
-            return Ok(());
-        }
-        if *came < LEAST_RATE * elapsed.as_secs() {
-            let reason =
-                format!("the registry sent {came} bytes in {} seconds, which is too slow", elapsed.as_secs());
-            return Err(io::Error::other(reason));
-        }
-        self.window = (Instant::now(), 0);
-        Ok(())
-    }
+    pace: Pace,
 }
 
 impl Read for BlobReader {
@@ -114,12 +103,12 @@ impl Read for BlobReader {
                 Ok(n) if n > 0 || self.at == self.source.size => {
                     self.at += n as u64;
                     self.breaks = 0;
-                    self.check_rate(n)?;
+                    self.pace.count(n)?;
                     return Ok(n);
                 }
                 Ok(_) => String::new(),
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
-                Err(e) => format!(": {}", crate::store::shorten(&e.to_string())),
+                Err(e) => format!(": {}", shorten(&e.to_string())),
             };
             if self.breaks == MAX_BREAKS {
                 let (at, size) = (self.at, self.source.size);
@@ -127,7 +116,7 @@ impl Read for BlobReader {
             }
             thread::sleep(pause(self.breaks));
             self.breaks += 1;
-            self.body = self.source.request(self.at).map_err(io::Error::other)?;
+            self.body = self.source.request(self.at, &mut self.pace).map_err(io::Error::other)?;
         }
     }
 }

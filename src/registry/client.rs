@@ -6,6 +6,8 @@ use std::sync::Mutex;
 use std::thread;
 use std::time::Duration;
 
+use jiff::Timestamp;
+use jiff::fmt::rfc2822;
 use serde_json::Value;
 use ureq::http::{Method, Request, Response, StatusCode, Uri, header};
 use ureq::{Agent, Body, SendBody};
@@ -13,6 +15,8 @@ use ureq::{Agent, Body, SendBody};
 use super::config::{Config, is_loopback};
 use super::credentials::Login;
 use super::error::RegistryError;
+use super::pace::Paced;
+use super::url::{Origin, Url};
 use crate::store::shorten;
 
 /// How many redirects one after the other are followed.
@@ -46,14 +50,14 @@ impl Permission {
 /// A connection to one registry.
 #[derive(Debug)]
 pub struct Client {
-    pub(super) registry: String,
-    /// Scheme, host and port.
-    pub(super) base: String,
-    pub(super) agent: Agent,
+    registry: String,
+    /// Where the registry is.
+    pub(super) base: Origin,
+    config: Config,
+    agent: Agent,
     pub(super) login: Option<Login>,
     /// `Authorization` for each scope; that for no scope is good for all.
     known: Mutex<HashMap<String, String>>,
-    pub(super) timeout: Duration,
 }
 
 /// One request.
@@ -69,6 +73,8 @@ pub(super) struct Ask<'a> {
     pub scope: &'a str,
     /// Whether the answer may take as long as it likes, as long as it goes on.
     pub long: bool,
+    /// Whether it is a step of something that is begun again as a whole: repeated, it might do its work twice.
+    pub once: bool,
 }
 
 /// What a request carries.
@@ -102,32 +108,51 @@ impl Client {
             .build()
             .new_agent();
         let host = if registry == HUB.0 { HUB.1 } else { registry };
-        let mut client = Self {
-            registry: registry.to_owned(),
-            base: format!("https://{host}"),
-            agent,
-            login,
-            known: Mutex::default(),
-            timeout,
+        let at = |scheme: &str| {
+            let url = Url::parse(&format!("{scheme}://{host}/"));
+            let reason = format!("{:?} is not HOST or HOST:PORT", shorten(host));
+            let bad = RegistryError::Connection { registry: registry.to_owned(), reason };
+            url.map(|url| url.origin).ok_or(bad)
         };
-        let secure = client.ping();
+        let plain = is_loopback(registry) || config.is_insecure(registry);
+        let known = Mutex::default();
+        let (registry, base, config) = (registry.to_owned(), at("https")?, config.clone());
+        let mut client = Self { registry, base, config, agent, login, known };
+        // Where plain http will do, that is the next thing to try.
+        let secure = client.ping(!plain);
         if let Err(secure) = secure {
-            if !is_loopback(registry) && !config.is_insecure(registry) {
+            if !plain {
                 return Err(secure);
             }
-            client.base = format!("http://{host}");
+            client.base = at("http")?;
             // A server that wants TLS answers plain http with this.
-            if client.ping().ok().is_none_or(|status| status == StatusCode::BAD_REQUEST) {
+            if client.ping(true).ok().is_none_or(|status| status == StatusCode::BAD_REQUEST) {
                 return Err(secure);
             }
         }
         Ok(client)
     }
 
-    fn ping(&self) -> Result<StatusCode, RegistryError> {
+    /// Whether anybody is there; whatever is answered will do. One who has no time just now is asked again.
+    fn ping(&self, patient: bool) -> Result<StatusCode, RegistryError> {
         let ask = Ask { what: "the registry", ..Ask::get("/v2/", "") };
-        let url = format!("{}/v2/", self.base);
-        Ok(self.send(&ask, &url, None).map_err(|e| self.broken(&e))?.status())
+        let url = self.led(ask.what, &self.base, ask.url)?;
+        let mut tries = 0;
+        loop {
+            match self.send(&ask, &url.uri, None) {
+                Err(ureq::Error::Io(e)) if patient && is_passing(&e) && tries < MAX_RETRIES => {
+                    thread::sleep(pause(tries));
+                    tries += 1;
+                }
+                other => return Ok(other.map_err(|e| self.broken(&e))?.status()),
+            }
+        }
+    }
+
+    /// Whether a server may be spoken to in plain http.
+    fn may_be_plain(&self, origin: &Origin) -> bool {
+        let authority = origin.authority();
+        *origin == self.base || is_loopback(&authority) || self.config.is_insecure(&authority)
     }
 
     /// The registry, as names of images have it.
@@ -137,7 +162,7 @@ impl Client {
 
     /// How long it may say nothing.
     pub(super) fn timeout(&self) -> Duration {
-        self.timeout
+        self.config.timeout()
     }
 
     /// Makes sure that we are who we say.
@@ -150,8 +175,8 @@ impl Client {
         match response {
             Ok(response) if response.status().is_success() => Ok(()),
             Ok(mut response) => {
-                let reason = format!("{}{}", response.status().as_u16(), told(&mut response));
-                Err(failed(reason))
+                let said = self.said(&mut response);
+                Err(failed(format!("{} {said}", response.status().as_u16()).trim_end().to_owned()))
             }
             Err(RegistryError::Denied { reason, .. }) => Err(failed(reason)),
             Err(e) => Err(e),
@@ -161,33 +186,41 @@ impl Client {
     /// Sends a request, with whatever authentication the registry asks for, and again when it has no time now. Answers
     /// with what the registry answers.
     pub(super) fn ask(&self, ask: &Ask<'_>) -> Result<Response<Body>, RegistryError> {
-        let (mut challenged, mut tries) = (false, 0);
-        loop {
-            let authorization = self.known(ask.scope);
-            let response = match self.follow(ask, authorization.as_deref()) {
-                Err(RegistryError::Connection { .. }) if ask.is_safe() && tries < MAX_RETRIES => {
+        let response = self.patiently(ask, || self.follow(ask))?;
+        if response.status() != StatusCode::UNAUTHORIZED {
+            return Ok(response);
+        }
+        self.authenticate(ask, response)?;
+        self.patiently(ask, || self.follow(ask))
+    }
+
+    /// Sends a request by `send`, and again when the connection breaks or the answer is that there is no time now.
+    pub(super) fn patiently(
+        &self,
+        ask: &Ask<'_>,
+        send: impl Fn() -> Result<Response<Body>, RegistryError>,
+    ) -> Result<Response<Body>, RegistryError> {
+        for tries in 0..MAX_RETRIES {
+            let response = match send() {
+                Err(RegistryError::Connection { .. }) if ask.is_safe() => {
                     thread::sleep(pause(tries));
-                    tries += 1;
                     continue;
                 }
                 other => other?,
             };
-            match response.status().as_u16() {
-                401 if !challenged => {
-                    challenged = true;
-                    self.authenticate(ask, response)?;
-                }
-                429 | 502 | 503 | 504 if tries < MAX_RETRIES => {
-                    let wait = retry_after(&response).unwrap_or_else(|| pause(tries));
-                    if wait > MAX_WAIT {
-                        return Ok(response);
-                    }
-                    thread::sleep(wait);
-                    tries += 1;
-                }
-                _ => return Ok(response),
+            // With 429 nothing was done; with the others, who knows.
+            let busy = match response.status().as_u16() {
+                429 => true,
+                502..=504 => !ask.once,
+                _ => false,
+            };
+            let wait = retry_after(&response).unwrap_or_else(|| pause(tries));
+            if !busy || wait > MAX_WAIT {
+                return Ok(response);
             }
+            thread::sleep(wait);
         }
+        send()
     }
 
     /// The same, when only success will do.
@@ -200,9 +233,10 @@ impl Client {
     pub(super) fn refused(&self, ask: &Ask<'_>, mut response: Response<Body>) -> RegistryError {
         let status = response.status().as_u16();
         let wait = retry_after(&response);
-        let mut reason = told(&mut response).trim_start_matches(": ").to_owned();
+        let mut reason = self.said(&mut response);
         if let (429 | 503, Some(wait)) = (status, wait) {
-            reason = format!("{reason}; try again in {} seconds", wait.as_secs());
+            let again = format!("try again in {} seconds", wait.as_secs());
+            reason = if reason.is_empty() { again } else { format!("{reason}; {again}") };
         }
         let registry = self.registry.clone();
         match status {
@@ -223,9 +257,9 @@ impl Client {
 
     pub(super) fn broken(&self, error: &ureq::Error) -> RegistryError {
         let reason = match error {
-            ureq::Error::Timeout(_) => format!("it said nothing for {} seconds", self.timeout.as_secs()),
+            ureq::Error::Timeout(_) => format!("it said nothing for {} seconds", self.timeout().as_secs()),
             ureq::Error::Io(e) if e.kind() == io::ErrorKind::TimedOut => {
-                format!("it said nothing for {} seconds", self.timeout.as_secs())
+                format!("it said nothing for {} seconds", self.timeout().as_secs())
             }
             other => other.to_string(),
         };
@@ -242,46 +276,65 @@ impl Client {
         known.insert(scope.to_owned(), authorization);
     }
 
-    /// Sends a request and follows redirects. Who we are is told to the registry alone.
-    fn follow(&self, ask: &Ask<'_>, authorization: Option<&str>) -> Result<Response<Body>, RegistryError> {
-        let mut url = self.absolute(&self.base, ask.url);
+    /// Sends a request and follows redirects. Who we are is told to the registry alone, and so is nobody's business
+    /// from the first redirect to somebody else on.
+    fn follow(&self, ask: &Ask<'_>) -> Result<Response<Body>, RegistryError> {
+        let authorization = self.known(ask.scope);
+        let mut url = self.led(ask.what, &self.base, ask.url)?;
+        let mut ours = true;
         for _ in 0..=MAX_REDIRECTS {
-            let ours = origin(&url) == origin(&self.base);
-            let response =
-                self.send(ask, &url, authorization.filter(|_| ours)).map_err(|e| self.broken(&e))?;
+            ours &= url.origin == self.base;
+            let authorization = authorization.as_deref().filter(|_| ours);
+            let response = self.send(ask, &url.uri, authorization).map_err(|e| self.broken(&e))?;
             let status = response.status().as_u16();
+            if status == 401 && !ours {
+                let reason = format!(
+                    "it leads to {}, which wants to know who we are; Moat tells that to the registry alone",
+                    url.origin
+                );
+                return Err(self.nonsense(ask.what, reason));
+            }
             if !matches!(status, 301 | 302 | 303 | 307 | 308) || !ask.is_safe() {
                 return Ok(response);
             }
             let Some(location) = header_of(&response, &header::LOCATION) else {
                 return Err(self.nonsense(ask.what, "it redirects without saying where to"));
             };
-            let next = self.absolute(origin(&url), location);
-            if url.starts_with("https://") && !next.starts_with("https://") {
-                return Err(self.nonsense(ask.what, "it redirects from https to something less secure"));
-            }
-            url = next;
+            url = self.led(ask.what, &url.origin, location)?;
         }
         Err(self.nonsense(ask.what, format!("it redirects more than {MAX_REDIRECTS} times")))
     }
 
-    /// A URL that may be relative to `origin`.
-    pub(super) fn absolute(&self, origin: &str, url: &str) -> String {
-        match url {
-            _ if url.starts_with("http://") || url.starts_with("https://") => url.to_owned(),
-            _ if url.starts_with('/') => format!("{origin}{url}"),
-            _ => format!("{origin}/{url}"),
+    /// Where `to` leads, which the server at `from` names. Whatever URL somebody else chose comes through here: never
+    /// from https to plain http, and to plain http only where that is allowed.
+    pub(super) fn led(&self, what: &str, from: &Origin, to: &str) -> Result<Url, RegistryError> {
+        let no_url = || format!("it leads to {:?}, which is no URL of http", shorten(to));
+        let url = Url::join(from, to).ok_or_else(|| self.nonsense(what, no_url()))?;
+        let to = &url.origin;
+        if to.is_secure() || to == from || (!from.is_secure() && self.may_be_plain(to)) {
+            return Ok(url);
         }
+        let reason = if from.is_secure() {
+            format!("it leads from https to {to}, which is less secure")
+        } else {
+            format!(
+                "it leads to {to}, and plain http is for this machine alone; if that is fine, make {} \"insecure\" in \
+                 {}",
+                to.authority(),
+                self.config.path().display()
+            )
+        };
+        Err(self.nonsense(what, reason))
     }
 
-    fn send(
+    /// Sends a request once, to where it says and nowhere else.
+    pub(super) fn send(
         &self,
         ask: &Ask<'_>,
-        url: &str,
+        uri: &Uri,
         authorization: Option<&str>,
     ) -> Result<Response<Body>, ureq::Error> {
-        let uri: Uri = url.parse().map_err(|_| ureq::Error::BadUri(shorten(url)))?;
-        let mut request = Request::builder().method(ask.method.clone()).uri(uri);
+        let mut request = Request::builder().method(ask.method.clone()).uri(uri.clone());
         for (name, value) in ask.headers {
             request = request.header(name, value);
         }
@@ -289,7 +342,7 @@ impl Client {
             request = request.header(header::AUTHORIZATION, authorization);
         }
         // A whole document comes within twice the time that nothing may come.
-        let limit = (!ask.long).then_some(2 * self.timeout);
+        let limit = (!ask.long).then_some(2 * self.timeout());
         macro_rules! run {
             ($request:expr) => {{
                 let request = $request.map_err(ureq::Error::Http)?;
@@ -316,7 +369,30 @@ impl Client {
         response: &mut Response<Body>,
         most: u64,
     ) -> Result<Vec<u8>, RegistryError> {
-        limited(response, most).map_err(|reason| self.nonsense(what, reason))
+        self.limited(response, most).map_err(|reason| self.nonsense(what, reason))
+    }
+
+    fn limited(&self, response: &mut Response<Body>, most: u64) -> Result<Vec<u8>, String> {
+        let mut text = Vec::new();
+        let body = response.body_mut().as_reader().take(most + 1);
+        let read = Paced::new(body, self.timeout()).read_to_end(&mut text);
+        read.map_err(|e| shorten(&e.to_string()))?;
+        if text.len() as u64 > most {
+            return Err(format!("it is longer than {most} bytes, the most that Moat takes"));
+        }
+        Ok(text)
+    }
+
+    /// What the registry says about an error; nothing when it says nothing that can be understood.
+    fn said(&self, response: &mut Response<Body>) -> String {
+        let text = self.limited(response, MAX_ERROR).unwrap_or_default();
+        let Ok(answer) = serde_json::from_slice::<Value>(&text) else { return String::new() };
+        let first = answer.pointer("/errors/0").unwrap_or(&answer);
+        let word = |field: &str| first.get(field).and_then(Value::as_str).unwrap_or_default();
+        let code = word("code").to_lowercase().replace('_', " ");
+        let said = [&code, word("message"), word("details")];
+        let said: Vec<_> = said.iter().filter(|word| !word.is_empty()).map(|word| shorten(word)).collect();
+        said.join(": ")
     }
 }
 
@@ -324,7 +400,7 @@ impl<'a> Ask<'a> {
     /// A GET.
     pub(super) fn get(url: &'a str, scope: &'a str) -> Self {
         let (method, body) = (Method::GET, Payload::None);
-        Self { what: "", method, url, headers: &[], body, scope, long: false }
+        Self { what: "", method, url, headers: &[], body, scope, long: false, once: false }
     }
 
     /// Whether asking twice does no harm.
@@ -338,51 +414,29 @@ pub(super) fn header_of<'a>(response: &'a Response<Body>, name: &header::HeaderN
     response.headers().get(name)?.to_str().ok()
 }
 
-/// Scheme, host and port of a URL.
-fn origin(url: &str) -> &str {
-    let start = url.find("://").map_or(0, |at| at + 3);
-    let end = url[start..].find(['/', '?', '#']).map_or(url.len(), |at| start + at);
-    &url[..end]
-}
-
 /// What was to be done to which repository, going by a scope, for messages.
-pub(super) fn denied(scope: &str) -> (&'static str, String) {
+fn denied(scope: &str) -> (&'static str, String) {
     let action = if scope.contains(":pull,push") { "push" } else { "pull" };
     (action, scope.split(':').nth(1).unwrap_or("it").to_owned())
 }
 
-/// What the registry says about an error, after a colon; nothing when it says nothing that can be understood.
-pub(super) fn told(response: &mut Response<Body>) -> String {
-    let text = limited(response, MAX_ERROR).unwrap_or_default();
-    let Ok(answer) = serde_json::from_slice::<Value>(&text) else { return String::new() };
-    let first = answer.pointer("/errors/0").unwrap_or(&answer);
-    let word = |field: &str| first.get(field).and_then(Value::as_str).unwrap_or_default();
-    let said = [
-        word("code").to_lowercase().replace('_', " "),
-        word("message").to_owned(),
-        word("details").to_owned(),
-    ];
-    let said: Vec<_> = said.iter().filter(|word| !word.is_empty()).map(|word| shorten(word)).collect();
-    if said.is_empty() { String::new() } else { format!(": {}", said.join(": ")) }
-}
-
-pub(super) fn limited(response: &mut Response<Body>, most: u64) -> Result<Vec<u8>, String> {
-    let mut text = Vec::new();
-    response
-        .body_mut()
-        .as_reader()
-        .take(most + 1)
-        .read_to_end(&mut text)
-        .map_err(|e| shorten(&e.to_string()))?;
-    if text.len() as u64 > most {
-        return Err(format!("it is longer than {most} bytes, the most that Moat takes"));
-    }
-    Ok(text)
-}
-
+/// How long the registry wants to be left alone.
 fn retry_after(response: &Response<Body>) -> Option<Duration> {
-    let seconds = header_of(response, &header::RETRY_AFTER)?.trim().parse().ok()?;
-    Some(Duration::from_secs(seconds))
+    wait_for(header_of(response, &header::RETRY_AFTER)?.trim(), Timestamp::now())
+}
+
+/// Understands `Retry-After`: so many seconds, or until then.
+fn wait_for(text: &str, now: Timestamp) -> Option<Duration> {
+    if let Ok(seconds) = text.parse() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let then = rfc2822::DateTimeParser::new().relaxed_weekday(true).parse_timestamp(text).ok()?;
+    Some(then.duration_since(now).try_into().unwrap_or_default())
+}
+
+/// Whether a connection that failed may work in a moment. Where nobody listens, that is a mistake more often than not.
+fn is_passing(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset)
 }
 
 /// How long to wait before the next try.
@@ -407,8 +461,54 @@ mod tests {
     use super::*;
 
     #[test]
-    fn urls_come_apart() {
-        assert_eq!(origin("https://a.b:5000/v2/?x"), "https://a.b:5000");
-        assert_eq!(origin("http://a?x"), "http://a");
+    fn how_long_to_wait_is_said_in_two_ways() {
+        let now: Timestamp = "1994-11-06T08:49:37Z".parse().expect("a time");
+        for (text, expected) in [
+            ("7", Some(7)),
+            ("Sun, 06 Nov 1994 08:50:37 GMT", Some(60)),
+            ("Sun, 06 Nov 1994 08:00:00 GMT", Some(0)),
+            ("soon", None),
+            ("-1", None),
+        ] {
+            assert_eq!(wait_for(text, now), expected.map(Duration::from_secs), "{text}");
+        }
+    }
+
+    /// A client that is connected to nobody.
+    fn client(base: &str, config: &str) -> Client {
+        Client {
+            registry: "registry.example".to_owned(),
+            base: Url::parse(base).expect("a URL").origin,
+            config: serde_json::from_str(config).expect("a configuration"),
+            agent: Agent::new_with_defaults(),
+            login: None,
+            known: Mutex::default(),
+        }
+    }
+
+    #[test]
+    fn nobody_leads_us_to_plain_http() {
+        let told = r#"{"registries": {"reg.lan:5000": {"insecure": true}, "auth.lan": {"insecure": true}}}"#;
+        for (base, to, allowed) in [
+            ("https://a.b", "/v2/", true),
+            ("https://a.b", "https://c.d/x", true),
+            ("https://a.b", "http://a.b/x", false),
+            ("https://a.b", "http://127.0.0.1/x", false),
+            ("https://a.b", "http://auth.lan/x", false),
+            ("https://a.b", "ftp://a.b/x", false),
+            ("http://localhost:5000", "http://127.0.0.1:9/x", true),
+            ("http://localhost:5000", "https://a.b/x", true),
+            ("http://localhost:5000", "http://a.b/x", false),
+            ("http://localhost:5000", "http://localhost@a.b/x", false),
+            ("http://reg.lan:5000", "http://reg.lan:5000/x", true),
+            ("http://reg.lan:5000", "http://reg.lan/x", false),
+            ("http://reg.lan:5000", "http://auth.lan:80/x", true),
+        ] {
+            let client = client(base, told);
+            assert_eq!(client.led("it", &client.base, to).is_ok(), allowed, "{base} {to}");
+        }
+        let client = client("http://localhost:5000", "{}");
+        let reason = client.led("a token", &client.base, "http://a.b:81/").unwrap_err().to_string();
+        assert!(reason.contains("it leads to http://a.b:81, and plain http is for this machine"), "{reason}");
     }
 }

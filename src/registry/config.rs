@@ -86,6 +86,11 @@ impl Config {
         Ok(config)
     }
 
+    /// Where it was read, or would be.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Whom to ask before the registry itself, in this order.
     pub fn mirrors(&self, registry: &str) -> &[String] {
         self.registries.get(registry).map(|one| one.mirrors.as_slice()).unwrap_or_default()

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use thiserror::Error;
 
 use super::credentials::CredentialError;
-use crate::store::{DigestError, StoreError};
+use crate::store::{DigestError, LoadError, StoreError};
 
 /// What can go wrong with a registry.
 #[derive(Debug, Error)]
@@ -67,7 +67,7 @@ pub enum RegistryError {
         reason: String,
     },
     /// No manifest for the platform.
-    #[error("no matching manifest for {wanted} in the manifest list entries of {image}; it has {}", offered.join(", "))]
+    #[error("no matching manifest for {wanted} in the manifest list entries of {image}; it has {}", several(.offered))]
     Platform {
         /// Which image.
         image: String,
@@ -89,7 +89,10 @@ pub enum RegistryError {
         found: String,
     },
     /// Text that names no platform.
-    #[error("{0:?} is not a platform; write OS/ARCHITECTURE or OS/ARCHITECTURE/VARIANT, such as linux/amd64")]
+    #[error(
+        "{0:?} is not a platform; write OS/ARCHITECTURE or OS/ARCHITECTURE/VARIANT, such as linux/amd64, or an \
+         architecture alone"
+    )]
     NotAPlatform(String),
     /// A malformed digest.
     #[error("{what}: {cause}")]
@@ -116,6 +119,28 @@ pub enum RegistryError {
     /// Another layer of the same image failed, so that this one is not wanted any more.
     #[error("the pull was given up")]
     GivenUp,
+}
+
+impl RegistryError {
+    /// Whether the registry may be able to do in a moment what it could not do now.
+    pub(super) fn is_passing(&self) -> bool {
+        matches!(self, Self::Connection { .. } | Self::Status { status: 502..=504, .. })
+    }
+
+    /// Whether another source of the same image may do better. What is wrong with this machine, or with the image
+    /// itself, is wrong wherever it comes from.
+    pub(super) fn blames_source(&self) -> bool {
+        match self {
+            Self::Store(StoreError::Load(LoadError::Mismatch { kind, .. })) => *kind == "digest",
+            Self::Store(StoreError::Load(LoadError::Layer { .. })) => true,
+            Self::Store(_) | Self::OtherPlatform { .. } | Self::GivenUp => false,
+            _ => true,
+        }
+    }
+}
+
+fn several(offered: &[String]) -> String {
+    if offered.is_empty() { "none that says what it is for".to_owned() } else { offered.join(", ") }
 }
 
 fn said(reason: &str) -> String {

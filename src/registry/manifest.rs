@@ -40,26 +40,50 @@ impl FromStr for Platform {
     type Err = RegistryError;
 
     fn from_str(text: &str) -> Result<Self, RegistryError> {
-        let parts: Vec<&str> = text.split('/').collect();
-        let (os, architecture, variant) = match parts[..] {
+        let fault = || RegistryError::NotAPlatform(shorten(text));
+        let (os, architecture, variant) = match text.split('/').collect::<Vec<_>>()[..] {
+            ["linux"] => return Ok(Self::default()),
+            [architecture] if is_architecture(architecture) => ("linux", architecture, None),
             [os, architecture] => (os, architecture, None),
             [os, architecture, variant] => (os, architecture, Some(variant)),
-            _ => return Err(RegistryError::NotAPlatform(shorten(text))),
+            _ => return Err(fault()),
         };
-        if parts.iter().any(|part| part.is_empty()) {
-            return Err(RegistryError::NotAPlatform(shorten(text)));
+        if [os, architecture, variant.unwrap_or("-")].contains(&"") {
+            return Err(fault());
         }
-        // The words of `uname -m` mean the same.
-        let (architecture, variant) = match (architecture, variant) {
-            ("x86_64" | "x86-64", variant) => ("amd64", variant),
-            ("aarch64", None | Some("v8")) | ("arm64", Some("v8")) => ("arm64", None),
-            other => other,
-        };
-        Ok(Self {
-            os: os.to_owned(),
-            architecture: architecture.to_owned(),
-            variant: variant.map(str::to_owned),
-        })
+        let mut platform = Self::new(os, architecture, variant);
+        if platform.architecture == "arm" {
+            // Of its many variants, this is the one that is meant.
+            platform.variant.get_or_insert_with(|| "v7".to_owned());
+        }
+        Ok(platform)
+    }
+}
+
+impl From<&OciPlatform> for Platform {
+    fn from(said: &OciPlatform) -> Self {
+        let (os, architecture) = (said.os().to_string(), said.architecture().to_string());
+        Self::new(&os, &architecture, said.variant().as_deref())
+    }
+}
+
+/// Whether a word alone is one for an architecture.
+fn is_architecture(word: &str) -> bool {
+    let known = ["amd64", "386", "arm64", "arm", "loong64", "mips64le", "ppc64le", "riscv64", "s390x"];
+    known.contains(&canonical(word, None).0)
+}
+
+/// The one spelling of an architecture and a variant that have several: `uname -m` and Debian have their own words.
+fn canonical<'a>(architecture: &'a str, variant: Option<&'a str>) -> (&'a str, Option<&'a str>) {
+    match (architecture, variant) {
+        ("x86_64" | "x86-64" | "amd64", None | Some("v1")) => ("amd64", None),
+        ("x86_64" | "x86-64", variant) => ("amd64", variant),
+        ("i386" | "i686", variant) => ("386", variant),
+        ("aarch64" | "arm64", None | Some("v8" | "8")) => ("arm64", None),
+        ("aarch64", variant) => ("arm64", variant),
+        ("armhf", None) => ("arm", Some("v7")),
+        ("armel", None) => ("arm", Some("v6")),
+        other => other,
     }
 }
 
@@ -71,19 +95,50 @@ impl fmt::Display for Platform {
 }
 
 impl Platform {
-    /// Whether this is what was asked for.
-    pub fn matches(&self, os: &str, architecture: &str, variant: Option<&str>) -> bool {
-        self.os == os
-            && self.architecture == architecture
-            && self.variant.as_deref().is_none_or(|wanted| Some(wanted) == variant)
+    /// The platform that is spelled like this somewhere.
+    pub(super) fn new(os: &str, architecture: &str, variant: Option<&str>) -> Self {
+        let (architecture, variant) = canonical(architecture, variant);
+        let (os, architecture) = (os.to_owned(), architecture.to_owned());
+        Self { os, architecture, variant: variant.map(str::to_owned) }
     }
 
-    fn fits(&self, descriptor: &Descriptor) -> bool {
-        let fits = |platform: &OciPlatform| {
-            let (os, architecture) = (platform.os().to_string(), platform.architecture().to_string());
-            self.matches(&os, &architecture, platform.variant().as_deref())
-        };
-        descriptor.platform().as_ref().is_some_and(fits)
+    /// How well what is for `other` does for this platform, 0 being best; nothing when it does not. What does not say
+    /// its variant may be of the right one.
+    pub(super) fn rank(&self, other: &Self) -> Option<usize> {
+        if self.os != other.os || self.architecture != other.architecture {
+            return None;
+        }
+        match (self.variants(), &other.variant) {
+            (None, variant) => Some(usize::from(variant.is_some())),
+            (Some(wanted), None) => Some(wanted.len()),
+            (Some(wanted), Some(variant)) => wanted.iter().position(|one| one == variant),
+        }
+    }
+
+    /// The variants that will do, the best first; any will when none was asked for. An ARM runs what was built for
+    /// those before it.
+    fn variants(&self) -> Option<Vec<String>> {
+        let wanted = self.variant.as_ref()?;
+        let version = wanted.strip_prefix('v').and_then(|version| version.parse::<u8>().ok());
+        Some(match version {
+            Some(version @ 5..=8) if self.architecture == "arm" => {
+                (5..=version).rev().map(|version| format!("v{version}")).collect()
+            }
+            _ => vec![wanted.clone()],
+        })
+    }
+
+    /// The entry of an index that does best. One entry that does not say what it is for is taken at its word that there
+    /// is nothing to choose.
+    fn choose<'a>(&self, entries: &'a [Descriptor]) -> Option<&'a Descriptor> {
+        if let [only] = entries
+            && only.platform().is_none()
+        {
+            return Some(only);
+        }
+        let rank = |one: &Descriptor| self.rank(&one.platform().as_ref()?.into());
+        let fitting = entries.iter().filter_map(|one| Some((rank(one)?, one)));
+        fitting.min_by_key(|(rank, _)| *rank).map(|(_, one)| one)
     }
 }
 
@@ -129,9 +184,9 @@ pub(super) fn resolve(
             return Err(bad(reason));
         }
         let index: ImageIndex = parse(&text).map_err(bad)?;
-        let chosen = index.manifests().iter().find(|one| platform.fits(one)).ok_or_else(|| {
+        let chosen = platform.choose(index.manifests()).ok_or_else(|| {
             let offered = index.manifests().iter().filter_map(|one| one.platform().as_ref());
-            let offered = offered.map(|p| shorten(&format!("{}/{}", p.os(), p.architecture())));
+            let offered = offered.map(|said| shorten(&Platform::from(said).to_string()));
             let offered = offered.take(MAX_OFFERED).collect();
             RegistryError::Platform { image: image.to_owned(), wanted: platform.to_string(), offered }
         })?;
@@ -223,14 +278,70 @@ mod tests {
         for (text, shown) in [
             ("linux/amd64", "linux/amd64"),
             ("linux/x86_64", "linux/amd64"),
+            ("linux/amd64/v3", "linux/amd64/v3"),
             ("linux/aarch64", "linux/arm64"),
             ("linux/arm64/v8", "linux/arm64"),
             ("linux/arm/v7", "linux/arm/v7"),
+            ("linux/arm", "linux/arm/v7"),
+            ("linux/armel", "linux/arm/v6"),
+            ("arm64", "linux/arm64"),
+            ("aarch64", "linux/arm64"),
+            ("386", "linux/386"),
+            ("linux", "linux/amd64"),
         ] {
             assert_eq!(text.parse::<Platform>().unwrap().to_string(), shown);
         }
-        for text in ["", "linux", "linux/", "a/b/c/d"] {
+        for text in ["", "windows", "linux/", "/amd64", "linux/amd64/", "a/b/c/d"] {
             text.parse::<Platform>().unwrap_err();
         }
+    }
+
+    /// Which of an index's entries, given by their platforms, is taken.
+    fn chosen(wanted: &str, entries: &[&str]) -> Option<usize> {
+        let entry = |(i, platform): (usize, &&str)| {
+            let mut entry = serde_json::json!({
+                "mediaType": "application/vnd.oci.image.manifest.v1+json", "size": i,
+                "digest": Digest::of(b"").to_string(),
+            });
+            if let [os, architecture, variant @ ..] = &platform.split('/').collect::<Vec<_>>()[..] {
+                entry["platform"] = serde_json::json!({"os": os, "architecture": architecture});
+                variant.iter().for_each(|variant| entry["platform"]["variant"] = (*variant).into());
+            }
+            serde_json::from_value::<Descriptor>(entry).unwrap()
+        };
+        let entries: Vec<Descriptor> = entries.iter().enumerate().map(entry).collect();
+        let wanted: Platform = wanted.parse().unwrap();
+        wanted.choose(&entries).map(|one| usize::try_from(one.size()).unwrap())
+    }
+
+    #[test]
+    fn of_several_entries_the_best_is_taken() {
+        for (wanted, entries, expected) in [
+            ("linux/amd64", &["linux/arm64", "linux/amd64"][..], Some(1)),
+            ("linux/amd64", &["linux/amd64/v3", "linux/amd64"], Some(1)),
+            ("linux/amd64/v3", &["linux/amd64", "linux/amd64/v2"], Some(0)),
+            ("linux/arm64", &["linux/arm64/v9", "linux/arm64/v8"], Some(1)),
+            ("linux/arm/v7", &["linux/arm/v5", "linux/arm/v6", "linux/arm/v8"], Some(1)),
+            ("linux/arm/v7", &["linux/arm/v6", "linux/arm/v7"], Some(1)),
+            ("linux/arm/v6", &["linux/arm/v7"], None),
+            ("linux/arm/v6", &["linux/arm"], Some(0)),
+            // Nobody says what it is for.
+            ("linux/amd64", &[""], Some(0)),
+            ("linux/amd64", &["", ""], None),
+            ("linux/amd64", &["", "linux/arm64"], None),
+            ("linux/amd64", &["linux/arm64"], None),
+            ("linux/amd64", &[], None),
+        ] {
+            assert_eq!(chosen(wanted, entries), expected, "{wanted} {entries:?}");
+        }
+    }
+
+    #[test]
+    fn a_missing_variant_is_no_mismatch() {
+        let wanted: Platform = "linux/arm/v7".parse().unwrap();
+        let does =
+            |architecture, variant| wanted.rank(&Platform::new("linux", architecture, variant)).is_some();
+        assert!(does("arm", None) && does("arm", Some("v6")) && does("arm", Some("v7")));
+        assert!(!does("arm", Some("v8")) && !does("arm64", None));
     }
 }

@@ -4,10 +4,13 @@
 //! config        mirrors, proxies, certificates, plain http: a file of the host's administrator
 //! credentials   who we are there: Docker's config.json and its credential helpers
 //! client        requests to one registry: redirects, retries, limits
+//! url           URLs, and which of them are the same server
+//! pace          how fast bytes have to come
 //! auth          passwords and tokens, as the registry asks for them
 //! challenge     what a registry asks for in WWW-Authenticate
 //! blob          a layer's bytes, across broken connections
 //! manifest      what a name means: indexes, platforms, layers
+//! sources       a registry's mirrors, and then the registry
 //! pull, push    whole images between a registry and the store
 //! ```
 //!
@@ -26,9 +29,12 @@ mod config;
 mod credentials;
 mod error;
 mod manifest;
+mod pace;
 mod parallel;
 mod pull;
 mod push;
+mod sources;
+mod url;
 
 pub use self::client::{Client, Permission};
 pub use self::config::Config;

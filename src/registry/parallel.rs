@@ -30,8 +30,9 @@ pub(super) fn each<T: Send, E: Send>(
                             done.lock().unwrap_or_else(PoisonError::into_inner)[number] = Some(result);
                         }
                         Err(e) => {
-                            given_up.store(true, Ordering::Relaxed);
+                            // Those who are told to give up fail too, and their errors say nothing.
                             failed.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(e);
+                            given_up.store(true, Ordering::Relaxed);
                         }
                     }
                 }

@@ -2,7 +2,7 @@
 
 use std::io::{self, Read};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use oci_spec::image::{Descriptor, ImageConfiguration};
 use serde_json::Value;
@@ -15,6 +15,7 @@ use super::credentials::Credentials;
 use super::error::RegistryError;
 use super::manifest::{self, Platform, Resolved, digest_of};
 use super::parallel;
+use super::sources::Sources;
 use crate::store::limits::MAX_DOCUMENT;
 use crate::store::{
     Arrival, Digest, FetchedLayer, ImageStore, Loaded, Pulled, Reference, WantedLayer, diff_ids, shorten,
@@ -61,7 +62,8 @@ pub fn pull(
     let target = name.digest().map_or_else(|| name.clone(), |digest| name.with_digest(digest));
     let tag = target.digest().map(|digest| digest.to_string());
     let tag = tag.as_deref().or(target.tag()).unwrap_or("latest");
-    let (client, resolved) = find(config, credentials, name.registry(), |client| {
+    let sources = Sources::new(config, credentials, name.registry());
+    let resolved = sources.ask(|client| {
         manifest::resolve(client, repository, &scope, &image, tag, &platform.cloned().unwrap_or_default())
     })?;
     let digest = resolved.digest;
@@ -71,12 +73,12 @@ pub fn pull(
     if have.as_ref().is_some_and(same) {
         return Ok(Outcome { digest, loaded: None });
     }
-    let client = Arc::new(client);
-    let text = fetch_config(&client, repository, &scope, &image, resolved.manifest.config())?;
+    let config = resolved.manifest.config();
+    let text = sources.ask(|client| fetch_config(client, repository, &scope, &image, config))?;
     if let Some(platform) = platform {
         check_platform(&text, &image, platform)?;
     }
-    let pull = Pull { store, client, repository, scope, image, seen };
+    let pull = Pull { store, sources, repository, scope, image, seen };
     let loaded = pull.layers(&resolved, &text, &target)?;
     Ok(Outcome { digest, loaded: Some(loaded) })
 }
@@ -92,7 +94,7 @@ pub fn tags(
 ) -> Result<Vec<String>, RegistryError> {
     let what = format!("the tags of {}", name.familiar_name());
     let scope = Permission::Pull.scope(name.repository());
-    let (_, tags) = find(config, credentials, name.registry(), |client| {
+    Sources::new(config, credentials, name.registry()).ask(|client| {
         let mut found = Vec::new();
         let mut url = format!("/v2/{}/tags/list", name.repository());
         loop {
@@ -113,35 +115,13 @@ pub fn tags(
             return Err(client.nonsense(&what, format!("there are more than {MAX_TAGS}")));
         }
         Ok(found)
-    })?;
-    Ok(tags)
+    })
 }
 
 /// The URL in `<URL>; rel="next"`.
 fn next_page(link: &str) -> Option<&str> {
     let (url, rest) = link.trim().strip_prefix('<')?.split_once('>')?;
     rest.contains("next").then_some(url)
-}
-
-/// Asks the registry's mirrors and then the registry itself.
-fn find<T>(
-    config: &Config,
-    credentials: &Credentials,
-    registry: &str,
-    question: impl Fn(&Client) -> Result<T, RegistryError>,
-) -> Result<(Client, T), RegistryError> {
-    let ask = |host: &str| {
-        let client = Client::connect(host, config, credentials.get(host)?)?;
-        let answer = question(&client)?;
-        Ok((client, answer))
-    };
-    for mirror in config.mirrors(registry) {
-        match ask(mirror) {
-            Ok(found) => return Ok(found),
-            Err(e) => tracing::warn!("mirror {mirror} of {registry} does not help: {e}"),
-        }
-    }
-    ask(registry)
 }
 
 fn fetch_config(
@@ -168,17 +148,18 @@ fn check_platform(config: &[u8], image: &str, platform: &Platform) -> Result<(),
     // What is wrong with it otherwise is found out later.
     let Ok(config) = serde_json::from_slice::<ImageConfiguration>(config) else { return Ok(()) };
     let (os, architecture) = (config.os().to_string(), config.architecture().to_string());
-    if platform.matches(&os, &architecture, config.variant().as_deref()) {
+    let found = Platform::new(&os, &architecture, config.variant().as_deref());
+    if platform.rank(&found).is_some() {
         return Ok(());
     }
-    let (wanted, found) = (platform.to_string(), shorten(&format!("{os}/{architecture}")));
+    let (wanted, found) = (platform.to_string(), shorten(&found.to_string()));
     Err(RegistryError::OtherPlatform { image: image.to_owned(), wanted, found })
 }
 
 /// One image on its way.
 struct Pull<'a> {
     store: &'a ImageStore,
-    client: Arc<Client>,
+    sources: Sources<'a>,
     repository: &'a str,
     scope: String,
     image: String,
@@ -210,11 +191,18 @@ impl Pull<'_> {
         let incoming = self.store.incoming(&self.image, &wanted)?;
         let given_up = Arc::new(AtomicBool::new(false));
         let fetched: Vec<FetchedLayer> = parallel::each(wanted.len(), &given_up, |i| {
-            let source = self.source(&wanted[i], &given_up);
-            let mut fetch = |offset: u64| -> io::Result<Box<dyn Read>> {
-                Ok(Box::new(source.open(offset).map_err(io::Error::other)?))
-            };
-            incoming.layer(&wanted[i], &mut fetch, &|arrival| (self.seen)(PullEvent::Layer(i, arrival)))
+            self.sources.ask(|client| {
+                let source = self.source(client, &wanted[i], &given_up);
+                let mut fetch = |offset: u64| -> io::Result<Box<dyn Read>> {
+                    Ok(Box::new(source.open(offset).map_err(io::Error::other)?))
+                };
+                let seen = |arrival| (self.seen)(PullEvent::Layer(i, arrival));
+                let layer = incoming.layer(&wanted[i], &mut fetch, &seen);
+                // When nobody wants it any more, that is why it failed.
+                let was_wanted =
+                    |e| if given_up.load(Ordering::Relaxed) { RegistryError::GivenUp } else { e };
+                layer.map_err(|e| was_wanted(e.into()))
+            })
         })?;
         (self.seen)(PullEvent::Indexing);
         Ok(incoming.finish(&Pulled {
@@ -226,9 +214,9 @@ impl Pull<'_> {
         })?)
     }
 
-    fn source(&self, wanted: &WantedLayer, given_up: &Arc<AtomicBool>) -> BlobSource {
+    fn source(&self, client: &Arc<Client>, wanted: &WantedLayer, given_up: &Arc<AtomicBool>) -> BlobSource {
         BlobSource {
-            client: Arc::clone(&self.client),
+            client: Arc::clone(client),
             repository: self.repository.to_owned(),
             scope: self.scope.clone(),
             digest: wanted.digest,

@@ -1,7 +1,8 @@
 //! `push`: an image from the store to a registry.
 
-use std::io::{self, Read, Seek, SeekFrom};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::fs::File;
+use std::io::{self, Read};
+use std::sync::atomic::AtomicBool;
 
 use ureq::Body;
 use ureq::http::{Method, Response, StatusCode, header};
@@ -9,12 +10,11 @@ use ureq::http::{Method, Response, StatusCode, header};
 use super::client::{Ask, Client, Payload, Permission, escape, header_of, pause};
 use super::error::RegistryError;
 use super::parallel;
+use super::url::{Origin, Url};
 use crate::store::{Digest, Image, ImageStore, Outgoing, OutgoingBlob, Reference};
 
-/// How much of a layer goes into one request, in bytes: what is lost when a connection breaks.
-const CHUNK: u64 = 64 << 20;
 /// How often the upload of a layer is begun again.
-const MAX_RETRIES: u32 = 3;
+const MAX_RETRIES: u32 = 4;
 
 /// What a push is doing.
 #[derive(Debug, Clone, Copy)]
@@ -112,7 +112,7 @@ impl<'a> Push<'a> {
         let mut tries = 0;
         loop {
             match self.upload(blob, what, &scope, sent) {
-                Err(RegistryError::Connection { .. }) if tries < MAX_RETRIES => {
+                Err(e) if e.is_passing() && tries < MAX_RETRIES => {
                     std::thread::sleep(pause(tries));
                     tries += 1;
                 }
@@ -121,6 +121,8 @@ impl<'a> Push<'a> {
         }
     }
 
+    /// Sends a blob as Docker does: in one request, whatever its size, and its digest in another one. Registries differ
+    /// in the pieces that they take, and some take none.
     fn upload(
         &self,
         blob: &OutgoingBlob,
@@ -135,56 +137,32 @@ impl<'a> Push<'a> {
             }
             None => uploads,
         };
-        let ask = Ask { what, method: Method::POST, ..Ask::get(&url, scope) };
+        let ask = Ask { what, method: Method::POST, once: true, ..Ask::get(&url, scope) };
         let response = self.client.demand(&ask)?;
         if let (StatusCode::CREATED, Some(from)) = (response.status(), self.from) {
             return Ok(Pushed::Mounted(from));
         }
-        let mut location = self.location(&response, what)?;
-        let mut at = 0;
-        let count = AtomicU64::new(0);
-        while blob.size - at > CHUNK {
-            let range = [
-                (header::CONTENT_RANGE, format!("{at}-{}", at + CHUNK - 1)),
-                (header::CONTENT_TYPE, "application/octet-stream".to_owned()),
-            ];
-            let open = || part(blob, at, CHUNK, &count, sent);
-            let body = Payload::Stream(CHUNK, &open);
-            let ask = Ask {
-                what,
-                method: Method::PATCH,
-                headers: &range,
-                body,
-                long: true,
-                ..Ask::get(&location, scope)
-            };
-            let response = self.client.demand(&ask)?;
-            let next = self.location(&response, what)?;
-            location = next;
-            at += CHUNK;
-            count.store(at, Ordering::Relaxed);
-        }
-        let separator = if location.contains('?') { '&' } else { '?' };
-        let url = format!("{location}{separator}digest={}", escape(&blob.digest.to_string()));
-        let rest = blob.size - at;
-        let mut headers = vec![(header::CONTENT_TYPE, "application/octet-stream".to_owned())];
-        if at > 0 && rest > 0 {
-            headers.push((header::CONTENT_RANGE, format!("{at}-{}", blob.size - 1)));
-        }
-        let open = || part(blob, at, rest, &count, sent);
-        let body = Payload::Stream(rest, &open);
+        let start = self.next(&response, what, &self.client.base)?;
+        let open = || counted(blob, sent);
+        let headers = [(header::CONTENT_TYPE, "application/octet-stream".to_owned())];
+        let (method, body) = (Method::PATCH, Payload::Stream(blob.size, &open));
+        let url = start.uri.to_string();
         let ask =
-            Ask { what, method: Method::PUT, headers: &headers, body, long: true, ..Ask::get(&url, scope) };
+            Ask { what, method, headers: &headers, body, long: true, once: true, ..Ask::get(&url, scope) };
+        let response = self.client.demand(&ask)?;
+        let url = self.next(&response, what, &start.origin)?.uri.to_string();
+        let separator = if url.contains('?') { '&' } else { '?' };
+        let url = format!("{url}{separator}digest={}", escape(&blob.digest.to_string()));
+        let ask = Ask { what, method: Method::PUT, long: true, once: true, ..Ask::get(&url, scope) };
         self.client.demand(&ask)?;
         Ok(Pushed::Sent)
     }
 
-    /// Where an upload goes on.
-    fn location(&self, response: &Response<Body>, what: &str) -> Result<String, RegistryError> {
-        let location = header_of(response, &header::LOCATION);
-        location
-            .map(str::to_owned)
-            .ok_or_else(|| self.client.nonsense(what, "it does not say where to upload to"))
+    /// Where an upload goes on, going by an answer of the server at `from`.
+    fn next(&self, response: &Response<Body>, what: &str, from: &Origin) -> Result<Url, RegistryError> {
+        let missing = || self.client.nonsense(what, "it does not say where to upload to");
+        let location = header_of(response, &header::LOCATION).ok_or_else(missing)?;
+        self.client.led(what, from, location)
     }
 
     fn manifest(&self, outgoing: &Outgoing, name: &Reference) -> Result<(), RegistryError> {
@@ -206,30 +184,23 @@ impl<'a> Push<'a> {
     }
 }
 
-/// `length` bytes of a blob from `offset` on, counted as they go.
-fn part<'a>(
-    blob: &OutgoingBlob,
-    offset: u64,
-    length: u64,
-    count: &'a AtomicU64,
-    sent: &'a (dyn Fn(u64) + Sync),
-) -> io::Result<Box<dyn Read + 'a>> {
-    let mut file = blob.open().map_err(io::Error::other)?;
-    file.seek(SeekFrom::Start(offset))?;
-    count.store(offset, Ordering::Relaxed);
-    Ok(Box::new(Counted { part: file.take(length), count, sent }))
+/// A blob's bytes, counted as they go.
+fn counted<'a>(blob: &OutgoingBlob, sent: &'a (dyn Fn(u64) + Sync)) -> io::Result<Box<dyn Read + 'a>> {
+    let file = blob.open().map_err(io::Error::other)?;
+    Ok(Box::new(Counted { file, count: 0, sent }))
 }
 
-struct Counted<'a, R> {
-    part: R,
-    count: &'a AtomicU64,
+struct Counted<'a> {
+    file: File,
+    count: u64,
     sent: &'a (dyn Fn(u64) + Sync),
 }
 
-impl<R: Read> Read for Counted<'_, R> {
+impl Read for Counted<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let n = self.part.read(buffer)?;
-        (self.sent)(self.count.fetch_add(n as u64, Ordering::Relaxed) + n as u64);
+        let n = self.file.read(buffer)?;
+        self.count += n as u64;
+        (self.sent)(self.count);
         Ok(n)
     }
 }

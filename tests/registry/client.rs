@@ -32,6 +32,18 @@ impl Client {
         self.home.path().join("docker/config.json")
     }
 
+    /// Writes Docker's config.json.
+    pub fn configure_docker(&self, config: &serde_json::Value) {
+        let path = self.docker_config();
+        std::fs::create_dir_all(path.parent().expect("a directory")).expect("a directory");
+        std::fs::write(path, config.to_string()).expect("a file");
+    }
+
+    /// Makes it alice at a registry, whose password is `se:cret`.
+    pub fn be_alice(&self, registry: &str) {
+        self.configure_docker(&serde_json::json!({"auths": {registry: {"auth": "YWxpY2U6c2U6Y3JldA=="}}}));
+    }
+
     /// A command, not started yet.
     pub fn command<I: IntoIterator<Item = S>, S: AsRef<OsStr>>(&self, args: I) -> Command {
         let moat = self.moat.command(args);

@@ -1,14 +1,15 @@
 //! Registries that lie: each time a clear error, bounded memory and time, and a store as before.
 
 use std::io::Write;
-use std::net::TcpStream;
+use std::net::{TcpListener, TcpStream};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 
 use crate::client::Client;
-use crate::liar::{Image, Liar, Reply, Request, digest};
+use crate::liar::{Image, Liar, Reply, Request, digest, taking, tunnel};
+use crate::server::Server;
 
 /// Pulls from a registry that answers as `told`, and asserts that the error has these words in it.
 #[track_caller]
@@ -152,6 +153,26 @@ fn a_busy_registry_is_waited_for() {
 }
 
 #[test]
+fn a_first_contact_that_breaks_is_made_again() {
+    let (client, liar) = (Client::new(), Liar::start(Image::new(10), |_, _| Reply::Honest));
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let name = format!("{}/app:1", listener.local_addr().expect("an address"));
+    let address = liar.address.clone();
+    std::thread::spawn(move || {
+        // The first wants TLS.
+        for (count, mut stream) in listener.incoming().flatten().enumerate() {
+            let address = address.clone();
+            std::thread::spawn(move || match count {
+                // Who hangs up on what it has not read resets the connection.
+                0..3 => std::thread::sleep(Duration::from_millis(100)),
+                _ => tunnel(&mut stream, &address),
+            });
+        }
+    });
+    client.run(["pull", "-q", &name]).ok();
+}
+
+#[test]
 fn who_says_nothing_is_left() {
     refused_layer(&["said nothing for 1 seconds"], |_, _| {
         raw(|_| {
@@ -175,6 +196,177 @@ fn who_says_little_is_left() {
             Ok(())
         })
     });
+}
+
+/// Writes a head and then a byte now and then.
+fn trickle(status: u16, bytes: Vec<u8>) -> Reply {
+    raw(move |stream| {
+        write!(stream, "HTTP/1.1 {status} Status\r\nContent-Length: {}\r\n\r\n", bytes.len())?;
+        for byte in bytes {
+            stream.write_all(&[byte])?;
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        Ok(())
+    })
+}
+
+#[test]
+fn who_says_little_of_an_error_is_left() {
+    let begun = Instant::now();
+    refused_layer(&["answers 500"], |_, _| trickle(500, vec![b' '; 10_000]));
+    assert!(begun.elapsed() < Duration::from_secs(30), "{:?}", begun.elapsed());
+}
+
+#[test]
+fn who_says_little_of_what_we_have_is_left() {
+    let begun = Instant::now();
+    refused_layer(&["too slow"], |request, image| {
+        let layer = image.layer.clone();
+        if request.headers.contains_key("range") {
+            return trickle(200, layer);
+        }
+        raw(move |stream| {
+            write!(stream, "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", layer.len())?;
+            stream.write_all(&layer[..50_000])
+        })
+    });
+    assert!(begun.elapsed() < Duration::from_secs(30), "{:?}", begun.elapsed());
+}
+
+/// A server that wants to know who we are.
+fn curious(challenge: fn(&str) -> String) -> Liar {
+    Liar::start(Image::new(10), move |request, _| {
+        if request.path.starts_with("/token") {
+            return Reply::Answer(200, vec![], br#"{"token": "t"}"#.to_vec());
+        }
+        let challenge = challenge(&request.headers["host"]);
+        Reply::Answer(401, vec![("WWW-Authenticate", challenge)], vec![])
+    })
+}
+
+/// Ways to ask who we are.
+const CURIOUS: [fn(&str) -> String; 2] = [
+    |_| "Basic realm=\"x\"".to_owned(),
+    |host| format!("Bearer realm=\"http://{host}/token\",service=\"s\""),
+];
+
+/// Asserts that a server was asked once, and not told who we are.
+#[track_caller]
+fn assert_was_told_nothing(elsewhere: &Liar) {
+    let asked = elsewhere.asked("");
+    assert!(asked.len() == 1 && asked[0].authorization().is_empty(), "{asked:?}");
+}
+
+/// A registry that knows alice alone, and for her does as `told`.
+fn guarded(image: Image, told: impl Fn(&Request, &Image) -> Reply + Send + Sync + 'static) -> Liar {
+    Liar::start(image, move |request, image| {
+        if request.authorization() == "Basic YWxpY2U6c2U6Y3JldA==" {
+            return told(request, image);
+        }
+        Reply::Answer(401, vec![("WWW-Authenticate", "Basic realm=\"x\"".to_owned())], vec![])
+    })
+}
+
+#[test]
+fn a_redirect_does_not_find_out_who_we_are() {
+    for challenge in CURIOUS {
+        let (client, elsewhere) = (Client::new(), curious(challenge));
+        let there = format!("http://{}/blob", elsewhere.address);
+        let liar = guarded(Image::new(10), move |request, image| {
+            if request.path.ends_with(&digest(&image.layer)) {
+                return Reply::Answer(307, vec![("Location", there.clone())], vec![]);
+            }
+            Reply::Honest
+        });
+        client.be_alice(&liar.address);
+        let leads = format!("it leads to http://{}, which wants to know who we are", elsewhere.address);
+        client.run(["pull", &liar.name()]).code(1).says(&["layer 1", &leads]);
+        assert_was_told_nothing(&elsewhere);
+        client.assert_sound();
+    }
+}
+
+/// A client that has an image `REGISTRY/pushed:1`.
+fn with_image(registry: &str) -> Client {
+    let (client, liar) = (Client::new(), Liar::start(Image::new(10), |_, _| Reply::Honest));
+    client.run(["pull", "-q", &liar.name()]).ok();
+    client.run(["tag", &liar.name(), &format!("{registry}/pushed:1")]).ok();
+    client
+}
+
+#[test]
+fn an_upload_does_not_find_out_who_we_are() {
+    for challenge in CURIOUS {
+        let elsewhere = curious(challenge);
+        let there = format!("http://{}/upload", elsewhere.address);
+        let liar = guarded(Image::new(10), move |request, _| {
+            if request.method == "POST" {
+                return Reply::Answer(202, vec![("Location", there.clone())], vec![]);
+            }
+            taking(request)
+        });
+        let client = with_image(&liar.address);
+        client.be_alice(&liar.address);
+        let leads = format!("it leads to http://{}, which wants to know who we are", elsewhere.address);
+        client.run(["push", &format!("{}/pushed:1", liar.address)]).code(1).says(&["a layer", &leads]);
+        assert_was_told_nothing(&elsewhere);
+    }
+}
+
+#[test]
+fn plain_http_is_for_this_machine_alone() {
+    let words = ["it leads to http://registry.invalid, and plain http is for this machine alone", "insecure"];
+    let elsewhere = |path: &str| ("Location", format!("http://registry.invalid/{path}"));
+    refused_layer(&words, move |_, _| Reply::Answer(307, vec![elsewhere("blob")], vec![]));
+    let realm = "Bearer realm=\"http://registry.invalid/token\"".to_owned();
+    refused(Image::new(10), &["a token", words[0]], move |_, _| {
+        Reply::Answer(401, vec![("WWW-Authenticate", realm.clone())], vec![])
+    });
+    let liar = Liar::start(Image::new(10), move |request, _| match request.method.as_str() {
+        "POST" => Reply::Answer(202, vec![elsewhere("upload")], vec![]),
+        _ if request.path.ends_with("/tags/list") => {
+            let next = ("Link", "<http://registry.invalid/more>; rel=\"next\"".to_owned());
+            Reply::Answer(200, vec![next], br#"{"tags": ["1"]}"#.to_vec())
+        }
+        _ => taking(request),
+    });
+    let client = with_image(&liar.address);
+    client.run(["push", &format!("{}/pushed:1", liar.address)]).code(1).says(&["a layer", words[0]]);
+    let repository = format!("{}/app", liar.address);
+    client.run(["pull", "-a", &repository]).code(1).says(&["the tags of", words[0]]);
+}
+
+#[test]
+fn https_does_not_lead_to_plain_http() {
+    let elsewhere = Liar::start(Image::new(10), |_, _| Reply::Honest);
+    let server = Server::redirecting(&format!("http://{}/", elsewhere.address));
+    let client = with_image(&server.address);
+    client.configure(&json!({"registries": {&server.address: {"ca": server.authority()}}}));
+    client.be_alice(&server.address);
+    let name = server.name("pushed:1");
+    client.run(["push", &name]).ok();
+    client.run(["image", "prune", "-af"]).ok();
+    let leads = format!("it leads from https to http://{}, which is less secure", elsewhere.address);
+    client.run(["pull", &name]).code(1).says(&["the config of", &leads]);
+    assert!(elsewhere.asked("").is_empty());
+}
+
+#[test]
+fn an_upload_that_breaks_begins_again() {
+    let broken = AtomicUsize::new(0);
+    let liar = Liar::start(Image::new(10), move |request, _| {
+        if request.method == "PATCH" && broken.fetch_add(1, Ordering::Relaxed) == 0 {
+            return Reply::Answer(502, vec![], vec![]);
+        }
+        taking(request)
+    });
+    let client = with_image(&liar.address);
+    client.run(["push", &format!("{}/pushed:1", liar.address)]).ok();
+    let asked = liar.asked("/blobs/");
+    let methods: Vec<&str> = asked.iter().map(|request| request.method.as_str()).collect();
+    // The layer, and then the config.
+    let whole = ["POST", "PATCH", "PUT"];
+    assert_eq!(methods, [&["HEAD", "POST", "PATCH"], &whole[..], &["HEAD"], &whole].concat());
 }
 
 #[test]

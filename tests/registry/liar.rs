@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
@@ -12,8 +12,17 @@ use sha2::{Digest, Sha256};
 /// What was asked.
 #[derive(Debug, Clone)]
 pub struct Request {
+    pub method: String,
     pub path: String,
     pub headers: BTreeMap<String, String>,
+    pub body: Arc<[u8]>,
+}
+
+impl Request {
+    /// Who it says that it comes from.
+    pub fn authorization(&self) -> &str {
+        self.headers.get("authorization").map(String::as_str).unwrap_or_default()
+    }
 }
 
 /// What is answered.
@@ -46,6 +55,28 @@ pub struct Liar {
 pub fn digest(bytes: &[u8]) -> String {
     let digits: String = Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect();
     format!("sha256:{digits}")
+}
+
+/// What a registry answers that has no blob and takes each.
+pub fn taking(request: &Request) -> Reply {
+    let at =
+        vec![("Location", format!("{}1?state=x", request.path.split("uploads/").next().unwrap_or_default()))];
+    match request.method.as_str() {
+        "HEAD" => Reply::Answer(404, vec![], vec![]),
+        "POST" | "PATCH" => Reply::Answer(202, at, vec![]),
+        "PUT" => Reply::Answer(201, vec![], vec![]),
+        _ => Reply::Honest,
+    }
+}
+
+/// Carries everything between `stream` and a server, until one of them has had enough.
+pub fn tunnel(stream: &mut TcpStream, address: &str) {
+    let mut there = TcpStream::connect(address).expect("the server listens");
+    let (mut asked, mut wanted) =
+        (stream.try_clone().expect("a stream"), there.try_clone().expect("a stream"));
+    thread::spawn(move || std::io::copy(&mut asked, &mut wanted));
+    let _ = std::io::copy(&mut there, stream);
+    let _ = stream.shutdown(Shutdown::Both);
 }
 
 impl Image {
@@ -169,16 +200,21 @@ fn serve(
     (&mut reader).take(8 << 10).read_line(&mut line)?;
     // A client that tries TLS first hears what it would hear from any such server: nothing it understands.
     let mut words = line.split(' ');
-    let (Some(_), Some(path), Some(_)) = (words.next(), words.next(), words.next()) else {
+    let (Some(method), Some(path), Some(_)) = (words.next(), words.next(), words.next()) else {
         return Ok(());
     };
-    let mut request = Request { path: path.to_owned(), headers: BTreeMap::new() };
+    let (method, path) = (method.to_owned(), path.to_owned());
+    let mut request = Request { method, path, headers: BTreeMap::new(), body: Arc::default() };
     loop {
         let mut line = String::new();
         reader.read_line(&mut line)?;
         let Some((name, value)) = line.trim_end().split_once(':') else { break };
         request.headers.insert(name.to_ascii_lowercase(), value.trim().to_owned());
     }
+    let mut body = Vec::new();
+    let length = request.headers.get("content-length").and_then(|length| length.parse().ok());
+    reader.take(length.unwrap_or(0)).read_to_end(&mut body)?;
+    request.body = body.into();
     log.lock().expect("no panic").push(request.clone());
     let reply = match told(&request, image) {
         Reply::Honest => image.honest(&request),

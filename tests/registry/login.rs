@@ -2,12 +2,14 @@
 
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
 use std::process::Stdio;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::json;
 
 use crate::client::Client;
-use crate::liar::{Image, Liar, Reply, Request};
+use crate::liar::{Image, Liar, Reply, Request, taking};
 use crate::server::{Access, Server};
 use crate::support::{Answer, image_archive};
 
@@ -46,7 +48,7 @@ fn a_guarded_registry_wants_a_certificate_and_a_password() {
 /// A registry that takes tokens alone, and gives them to alice.
 fn token_front() -> Liar {
     Liar::start(Image::new(10), |request: &Request, _| {
-        let authorization = request.headers.get("authorization").map(String::as_str).unwrap_or_default();
+        let authorization = request.authorization();
         if let Some(query) = request.path.strip_prefix("/token?") {
             // alice:se:cret
             let known = authorization == "Basic YWxpY2U6c2U6Y3JldA==";
@@ -80,9 +82,80 @@ fn tokens_are_fetched_for_what_is_wanted() {
     assert_eq!(liar.asked("/token?").len(), tokens + 1, "one token for all of a pull");
 }
 
+/// A registry that takes tokens alone, and gives them as `told`.
+fn token_registry(told: impl Fn(&Request) -> Reply + Send + Sync + 'static) -> Liar {
+    Liar::start(Image::new(10), move |request, _| match request.path.as_str() {
+        path if path.starts_with("/token") => told(request),
+        _ if request.authorization() == "Bearer t" => taking(request),
+        _ => {
+            let realm = format!("Bearer realm=\"http://{}/token\",service=\"s\"", request.headers["host"]);
+            Reply::Answer(401, vec![("WWW-Authenticate", realm)], vec![])
+        }
+    })
+}
+
+/// The answer with a token in it.
+fn token() -> Reply {
+    Reply::Answer(200, vec![], br#"{"token": "t"}"#.to_vec())
+}
+
 #[test]
-fn helpers_keep_secrets() {
-    let (client, liar) = (Client::new(), token_front());
+fn who_gives_tokens_may_be_busy() {
+    for status in [429, 503] {
+        let (client, busy) = (Client::new(), AtomicBool::new(true));
+        let liar = token_registry(move |_| {
+            if busy.swap(false, Ordering::Relaxed) {
+                let past = "Sun, 06 Nov 1994 08:49:37 GMT".to_owned();
+                return Reply::Answer(status, vec![("Retry-After", past)], vec![]);
+            }
+            token()
+        });
+        client.run(["pull", "-q", &liar.name()]).ok();
+        assert_eq!(liar.asked("/token").len(), 2);
+    }
+    let (client, liar) = (
+        Client::new(),
+        token_registry(|_| {
+            let error = br#"{"errors": [{"code": "UNAVAILABLE", "message": "back on Monday"}]}"#;
+            Reply::Answer(503, vec![("Retry-After", "100000".to_owned())], error.to_vec())
+        }),
+    );
+    let said = "answers 503: unavailable: back on Monday; try again in 100000 seconds";
+    client.run(["pull", &liar.name()]).code(1).says(&["a token", said]);
+    assert_eq!(liar.asked("/token").len(), 1);
+}
+
+#[test]
+fn identity_tokens_get_other_tokens() {
+    let (client, liar) = (Client::new(), token_registry(|_| token()));
+    client.configure_docker(&json!({"auths": {&liar.address: {"identitytoken": "who/I am"}}}));
+    client.run(["pull", "-q", &liar.name()]).ok();
+    let asked = liar.asked("/token").pop().expect("it was asked");
+    assert_eq!((asked.method.as_str(), asked.path.as_str(), asked.authorization()), ("POST", "/token", ""));
+    assert_eq!(asked.headers["content-type"], "application/x-www-form-urlencoded");
+    let form = "grant_type=refresh_token&client_id=moat&refresh_token=who%2FI%20am&service=s\
+                &scope=repository%3Aapp%3Apull";
+    assert_eq!(String::from_utf8_lossy(&asked.body), form);
+}
+
+#[test]
+fn a_push_asks_for_what_it_needs() {
+    let (client, liar) = (Client::new(), token_registry(|_| token()));
+    client.run(["pull", "-q", &liar.name()]).ok();
+    let copy = format!("{}/team/copy:2", liar.address);
+    client.run(["tag", &liar.name(), &copy]).ok();
+    client.run(["push", &copy]).ok();
+    let asked = liar.asked("/token");
+    let scopes = "scope=repository%3Ateam%2Fcopy%3Apull%2Cpush&scope=repository%3Aapp%3Apull";
+    assert!(asked[1..].iter().all(|request| request.path.ends_with(scopes)), "{asked:?}");
+    let uploads = liar.asked("/uploads/?mount=sha256");
+    assert!(uploads.iter().all(|request| request.path.ends_with("&from=app")), "{uploads:?}");
+    let manifest = liar.asked("/v2/team/copy/manifests/2").pop().expect("the manifest");
+    assert_eq!((manifest.method.as_str(), &*manifest.body), ("PUT", &*liar.image.manifest));
+}
+
+/// A helper that knows alice at whatever registry it was told about, and the directory that it is in.
+fn make_helper(name: &str) -> (tempfile::TempDir, PathBuf) {
     let directory = tempfile::tempdir().expect("a temporary directory");
     let secret = directory.path().join("secret");
     let script = format!(
@@ -90,12 +163,34 @@ fn helpers_keep_secrets() {
          {{ echo credentials not found in native keychain; exit 1; }} ;;\nerase) rm {0} ;;\nesac\n",
         secret.display()
     );
-    let helper = directory.path().join("docker-credential-test");
+    let helper = directory.path().join(format!("docker-credential-{name}"));
     std::fs::write(&helper, script).expect("a file");
     std::fs::set_permissions(&helper, std::fs::Permissions::from_mode(0o755)).expect("a mode");
+    (directory, secret)
+}
+
+#[test]
+fn each_registry_may_have_a_helper() {
+    let (client, liar) = (Client::new(), token_front());
+    let (directory, secret) = make_helper("one");
+    std::fs::write(&secret, r#"{"Username": "alice", "Secret": "se:cret"}"#).expect("a file");
+    let path = format!("{}:{}", directory.path().display(), std::env::var("PATH").expect("PATH"));
+    let pull = || crate::support::finish(client.command(["pull", &liar.name()]).env("PATH", &path));
+    client.configure_docker(&json!({"credHelpers": {"other.example": "one"}}));
+    pull().code(1).says(&["pull access denied"]);
+    // The registry's own one goes before the general one, and before what the file says.
+    let helpers = json!({&liar.address: "one"});
+    let auths = json!({&liar.address: {"auth": "d3Jvbmc6d3Jvbmc="}});
+    client.configure_docker(&json!({"credHelpers": helpers, "credsStore": "missing", "auths": auths}));
+    pull().ok();
+}
+
+#[test]
+fn helpers_keep_secrets() {
+    let (client, liar) = (Client::new(), token_front());
+    let (directory, secret) = make_helper("test");
     let config = client.docker_config();
-    std::fs::create_dir_all(config.parent().expect("a directory")).expect("a directory");
-    std::fs::write(&config, r#"{"credsStore": "test", "detachKeys": "ctrl-x"}"#).expect("a file");
+    client.configure_docker(&json!({"credsStore": "test", "detachKeys": "ctrl-x"}));
     let path = format!("{}:{}", directory.path().display(), std::env::var("PATH").expect("PATH"));
     let moat = |args: &[&str]| crate::support::finish(client.command(args).env("PATH", &path));
     moat(&["pull", &liar.name()]).code(1).says(&["pull access denied"]);

@@ -1,12 +1,13 @@
 //! Ways that images take between Moat, skopeo, podman, umoci and registries: the digests are the same at every end.
 
+use std::io::Write;
 use std::path::Path;
 
 use serde_json::{Value, json};
 
 use crate::client::Client;
 use crate::is_long;
-use crate::liar::{Image, Liar, Reply, digest};
+use crate::liar::{Image, Liar, Reply, digest, taking, tunnel};
 use crate::server::{Access, Server, run};
 use crate::support::{image_archive, names_in};
 
@@ -234,6 +235,47 @@ fn of_several_platforms_the_right_one_comes() {
     client.run(["create", &liar.name()]).code(1).says(&["arm64"]);
 }
 
+/// A repository of one image, which is for `architecture` going by its config, in an index that says `platform` of it.
+fn one_platform(platform: &Value, architecture: &str) -> Liar {
+    let mut image = Image::new(10);
+    let mut config: Value = serde_json::from_slice(&image.config).expect("JSON");
+    config["architecture"] = json!(architecture);
+    image.config = config.to_string().into_bytes();
+    let layers = json!([Image::describe(&image.layer)]);
+    image.manifest = Image::manifest(&image.config, layers).to_string().into_bytes();
+    let mut line = json!({
+        "mediaType": "application/vnd.oci.image.manifest.v1+json",
+        "digest": digest(&image.manifest), "size": image.manifest.len(),
+    });
+    if !platform.is_null() {
+        line["platform"] = platform.clone();
+    }
+    let kind = "application/vnd.oci.image.index.v1+json";
+    let index = json!({"schemaVersion": 2, "mediaType": kind, "manifests": [line]}).to_string();
+    Liar::start(image, move |request, _| match request.path.as_str() {
+        path if path.ends_with("/manifests/1") => Reply::Answer(200, vec![], index.clone().into_bytes()),
+        _ => Reply::Honest,
+    })
+}
+
+#[test]
+fn platforms_need_not_be_told_in_full() {
+    let client = Client::new();
+    client.run(["pull", &one_platform(&Value::Null, "amd64").name()]).ok();
+    // What the config says still counts.
+    let liar = one_platform(&Value::Null, "amd64");
+    let pull = |platform: &str, liar: &Liar| client.run(["pull", "--platform", platform, &liar.name()]);
+    pull("linux/arm64", &liar).code(1).says(&["does not match the specified platform"]);
+    // The config says nothing of the variant.
+    let liar = one_platform(&json!({"os": "linux", "architecture": "arm", "variant": "v6"}), "arm");
+    pull("linux/arm/v7", &liar).ok();
+    pull("linux/arm/v5", &liar).code(1).says(&["no matching manifest for linux/arm/v5"]);
+    let liar = two_platforms();
+    pull("arm64", &liar).ok();
+    assert_eq!(client.run(["image", "inspect", "-f", "{{.Architecture}}", &liar.name()]).ok(), "arm64\n");
+    pull("sparcle", &liar).code(1).says(&["\"sparcle\" is not a platform", "linux/amd64"]);
+}
+
 #[test]
 fn all_tags_come() {
     let (client, liar) = (Client::new(), two_platforms());
@@ -275,4 +317,118 @@ fn mirrors_are_asked_first() {
         .run(["pull", "registry.invalid/app:1"])
         .code(1)
         .says(&["registries.json", "unknown field `mirror`"]);
+}
+
+#[test]
+fn a_mirror_that_fails_half_way_is_left() {
+    type Failing = fn(&Image, &str) -> bool;
+    let config: Failing = |image, path| path.ends_with(&digest(&image.config));
+    let layer: Failing = |image, path| path.ends_with(&digest(&image.layer));
+    let wrong = || Reply::Answer(200, vec![], b"wrong".to_vec());
+    let short = || {
+        let answer = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\n\x1f\x8b\x08\r\n";
+        Reply::Raw(Box::new(|stream| drop(stream.write_all(answer))))
+    };
+    let missing = || Reply::Answer(404, vec![], vec![]);
+    let answers: [(Failing, fn() -> Reply); 5] =
+        [(config, wrong), (config, missing), (layer, wrong), (layer, missing), (layer, short)];
+    for (failing, answer) in answers {
+        let (client, liar) = (Client::new(), Liar::start(Image::new(1000), |_, _| Reply::Honest));
+        let mirror = Liar::start(Image::new(1000), move |request, image| {
+            if failing(image, &request.path) { answer() } else { Reply::Honest }
+        });
+        client.configure(&json!({"registries": {&liar.address: {"mirrors": [&mirror.address]}}}));
+        client.run(["pull", &liar.name()]).ok();
+        assert!(liar.asked("manifests").is_empty() && !mirror.asked("manifests").is_empty());
+        assert_eq!(liar.asked_for_layer().len(), 1);
+        client.assert_sound();
+    }
+}
+
+#[test]
+fn what_is_wrong_everywhere_is_told_once() {
+    // The config promises another tar than the one in the layer.
+    let image = || {
+        let mut image = Image::new(10);
+        let mut config: Value = serde_json::from_slice(&image.config).expect("JSON");
+        config["rootfs"]["diff_ids"] = json!([digest(b"another tar")]);
+        image.config = config.to_string().into_bytes();
+        let layers = json!([Image::describe(&image.layer)]);
+        image.manifest = Image::manifest(&image.config, layers).to_string().into_bytes();
+        image
+    };
+    let (client, liar) = (Client::new(), Liar::start(image(), |_, _| Reply::Honest));
+    let mirror = Liar::start(image(), |_, _| Reply::Honest);
+    client.configure(&json!({"registries": {&liar.address: {"mirrors": [&mirror.address]}}}));
+    client.run(["pull", &liar.name()]).code(1).says(&["expected diff_id"]);
+    assert!(liar.asked("").is_empty());
+}
+
+/// A proxy that connects whoever asks to one server, wherever they want to go.
+fn proxy_to(server: &Liar) -> Liar {
+    let address = server.address.clone();
+    Liar::start(Image::new(10), move |_, _| {
+        let address = address.clone();
+        Reply::Raw(Box::new(move |stream| {
+            stream.write_all(b"HTTP/1.1 200 Connected\r\n\r\n").expect("it reads");
+            tunnel(stream, &address);
+        }))
+    })
+}
+
+#[test]
+fn the_proxy_and_plain_http_are_used_where_the_file_says() {
+    let (client, server) = (Client::new(), Liar::start(Image::new(10), |_, _| Reply::Honest));
+    let proxy = proxy_to(&server);
+    let at = format!("http://{}", proxy.address);
+    client.configure(&json!({"proxy": at, "registries": {"registry.invalid": {"insecure": true}}}));
+    client.run(["pull", "-q", "registry.invalid/app:1"]).ok();
+    assert!(
+        !proxy.asked("registry.invalid:443").is_empty() && !proxy.asked("registry.invalid:80").is_empty()
+    );
+    let plain = server.asked("").len();
+    // Nobody said that this one may.
+    client
+        .run(["pull", "-q", "strict.invalid/app:1"])
+        .code(1)
+        .says(&["cannot reach registry strict.invalid"]);
+    assert!(!proxy.asked("strict.invalid:443").is_empty() && proxy.asked("strict.invalid:80").is_empty());
+    assert_eq!(server.asked("").len(), plain);
+    // The registry's own proxy goes first, and "none" is none.
+    let own =
+        json!({"strict.invalid": {"proxy": "none"}, "registry.invalid": {"insecure": true, "proxy": at}});
+    client.configure(&json!({"proxy": "http://127.0.0.1:9", "registries": own}));
+    client.run(["pull", "-q", "registry.invalid/app:2"]).ok();
+    let before = proxy.asked("").len();
+    client
+        .run(["pull", "-q", "strict.invalid/app:1"])
+        .code(1)
+        .says(&["cannot reach registry strict.invalid"]);
+    assert_eq!(proxy.asked("").len(), before);
+}
+
+#[test]
+fn a_layer_goes_up_in_one_piece() {
+    // More than 64 MiB, which some registries do not take in pieces.
+    let (server, client) = (Server::start(Access::Open), Client::new());
+    let liar = Liar::start(Image::new(65 << 20), |request, _| taking(request));
+    client.run(["pull", "-q", &liar.name()]).ok();
+    let (name, other) = (server.name("big:1"), format!("{}/big:1", liar.address));
+    for name in [&name, &other] {
+        client.run(["tag", &liar.name(), name]).ok();
+        client.run(["push", "-q", name]).ok();
+    }
+    // skopeo checks the digests of what it reads.
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    copy(&[], &format!("docker://{name}"), &format!("dir:{}", text(directory.path())));
+    assert_eq!(manifest_of(&server, "big:1").as_bytes(), liar.image.manifest);
+    let pieces: Vec<_> =
+        liar.asked("/v2/big/").into_iter().filter(|request| request.body.len() > 1000).collect();
+    assert_eq!(pieces.len(), 1);
+    assert_eq!(pieces[0].method, "PATCH");
+    assert!(!pieces[0].headers.contains_key("content-range"), "{:?}", pieces[0].headers);
+    assert!(pieces[0].body[..] == liar.image.layer[..]);
+    let last =
+        liar.asked(&format!("digest=sha256%3A{}", &digest(&liar.image.layer)[7..])).pop().expect("a PUT");
+    assert_eq!((last.method.as_str(), last.body.len()), ("PUT", 0));
 }

@@ -26,6 +26,16 @@ pub enum Access {
 impl Server {
     /// Starts one, and waits until it listens.
     pub fn start(access: Access) -> Self {
+        Self::start_with(access, &serde_json::json!({}))
+    }
+
+    /// Starts a guarded one that says of each blob that it is to be had elsewhere.
+    pub fn redirecting(elsewhere: &str) -> Self {
+        let redirect = serde_json::json!({"name": "redirect", "options": {"baseurl": elsewhere}});
+        Self::start_with(Access::Guarded, &serde_json::json!({"storage": [redirect]}))
+    }
+
+    fn start_with(access: Access, middleware: &serde_json::Value) -> Self {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let at = directory.path();
         let mut config = serde_json::json!({
@@ -33,6 +43,7 @@ impl Server {
             "log": {"level": "info", "formatter": "text"},
             "storage": {"filesystem": {"rootdirectory": at.join("data")}},
             "http": {"addr": "127.0.0.1:0"},
+            "middleware": middleware,
         });
         if access == Access::Guarded {
             make_certificates(at);
