@@ -11,7 +11,7 @@ fn what_skopeo_pushed_is_pulled_and_runs() {
 }
 
 #[test]
-#[ignore = "minutes"]
+#[ignore = "a long story"]
 fn large_images_that_skopeo_pushed_are_pulled_and_run() {
     pulled_and_run(&[("debian", "dpkg -l bash && echo works"), ("nginx", "nginx -t && echo works")]);
 }
