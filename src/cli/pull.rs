@@ -104,8 +104,9 @@ impl Missing {
             match store.resolve(name) {
                 Err(StoreError::NoSuchImage(_)) => {}
                 Ok(image) => {
-                    let wanted = platform.as_ref().map(Platform::to_string);
-                    if wanted.is_none_or(|wanted| image.platform() == wanted) {
+                    let here = image.platform().parse::<Platform>();
+                    let will_do = |wanted: &Platform| here.is_ok_and(|here| wanted.takes(&here));
+                    if platform.as_ref().is_none_or(will_do) {
                         return Ok(());
                     }
                 }

@@ -102,6 +102,11 @@ impl Platform {
         Self { os, architecture, variant: variant.map(str::to_owned) }
     }
 
+    /// Whether what is for `other` will do for this platform, as far as the two tell.
+    pub fn takes(&self, other: &Self) -> bool {
+        self.rank(other).is_some()
+    }
+
     /// How well what is for `other` does for this platform, 0 being best; nothing when it does not. What does not say
     /// its variant may be of the right one.
     pub(super) fn rank(&self, other: &Self) -> Option<usize> {
