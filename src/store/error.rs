@@ -89,6 +89,15 @@ pub enum StoreError {
         /// How many of them are not used.
         reserve: u64,
     },
+    /// More names than the list of images holds.
+    #[error(
+        "the list of images, {}, has no place for more names; remove names that nobody needs (`moat images`, \
+         `moat rmi`); nothing was changed", path.display()
+    )]
+    IndexFull {
+        /// The list.
+        path: PathBuf,
+    },
     /// An image's layers cannot be made into a disk.
     #[error("the layers of image {image} cannot be made into a disk: {cause}")]
     Index {

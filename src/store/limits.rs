@@ -25,6 +25,10 @@ pub const MAX_LINKS: usize = 8;
 /// The most images of one archive; each costs the reading of several documents.
 pub const MAX_IMAGES: usize = 1 << 10;
 
+/// The most names that an archive gives its images: one for each of [`MAX_IMAGES`]. Every name is a line of the list of
+/// images, which each command reads.
+pub const MAX_NAMES: usize = MAX_IMAGES;
+
 /// How deep indexes of manifests are nested. Image builders make one or two levels.
 pub const MAX_INDEX_DEPTH: usize = 4;
 

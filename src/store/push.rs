@@ -118,11 +118,12 @@ impl ImageStore {
         };
         let digest = outgoing.manifest.digest;
         entry.origin = Origin { manifest: Some(digest), digest: Some(digest) };
+        let index = self.layout.encode_index(&entries)?;
         for blob in outgoing.layers.iter().chain([&outgoing.manifest]) {
             self.layout.adopt(&blob.path, &blob.digest, blob.size)?;
         }
         self.layout.sync_blobs()?;
-        self.layout.write_index(&entries)
+        self.layout.replace_index(&index)
     }
 }
 

@@ -9,7 +9,9 @@ use serde_json::{Value, json};
 use tar::{Builder, EntryType, Header};
 
 use super::*;
+use crate::record;
 use crate::root::Root;
+use crate::store::limits::MAX_NAMES;
 use crate::store::{ImageUser, Removed};
 
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
@@ -447,6 +449,53 @@ fn one_bad_image_keeps_the_good_ones_of_its_archive_out() {
     blobs.extend(more.into_iter().skip(1));
     let error = fixture.refused(&oci(blobs, &[first, second]));
     assert!(error.contains("layer 1") && error.contains("expected diff_id"), "{error}");
+}
+
+#[test]
+fn an_archive_gives_no_more_names_than_it_may() {
+    let fixture = Fixture::new();
+    let tar = layer("a");
+    let tags = |count: usize| -> Vec<String> { (0..count).map(|i| format!("app:{i}")).collect() };
+    let load =
+        |tags: &[String], tar: &[u8]| docker(&tags.iter().map(String::as_str).collect::<Vec<_>>(), &[tar]);
+    let error = fixture.refused(&load(&tags(MAX_NAMES + 1), &tar));
+    assert!(error.contains("names that the archive gives its images, 1025, are more than 1024"), "{error}");
+    let all = tags(MAX_NAMES);
+    let first = fixture.load(&load(&all, &tar)).unwrap().remove(0);
+    // All of them go to another image, which may name one twice.
+    let mut twice = all.clone();
+    twice[1] = twice[0].clone();
+    let second = fixture.load(&load(&twice, &layer("b"))).unwrap().remove(0);
+    assert_eq!(second.replaced.len(), MAX_NAMES - 1);
+    let names = |id: ImageId| fixture.store.resolve(&id.to_string()).unwrap().references;
+    assert_eq!((names(first.id).len(), names(second.id).len()), (1, MAX_NAMES - 1));
+    let third = fixture.load(&load(&all, &layer("c"))).unwrap().remove(0);
+    assert_eq!((names(first.id).len(), names(second.id).len(), names(third.id).len()), (0, 0, MAX_NAMES));
+    assert_eq!(fixture.store.layout.read_index().unwrap().len(), MAX_NAMES + 2);
+}
+
+#[test]
+fn a_list_of_images_that_could_not_be_read_again_is_not_written() {
+    let fixture = Fixture::new();
+    let tar = layer("a");
+    fixture.load(&docker(&["app"], &[&tar])).unwrap();
+    let entry = fixture.store.layout.read_index().unwrap().remove(0);
+    let long = "x".repeat(200);
+    let name = |i: usize| Some(format!("{long}:{i:06}{}", "y".repeat(120)).parse().unwrap());
+    let full = |count: usize| -> Vec<Entry> {
+        (0..count).map(|i| Entry { reference: name(i), ..entry.clone() }).collect()
+    };
+    let length = |count: usize| fixture.store.layout.encode_index(&full(count)).unwrap().len();
+    let most = usize::try_from(record::MAX_RECORD).unwrap() / (length(2) - length(1)) - 10;
+    fixture.store.layout.write_index(&full(most)).unwrap();
+    let path = fixture.directory.path().join("images/index.json");
+    let before = fs::read(&path).unwrap();
+    let names: Vec<String> = (0..MAX_NAMES).map(|i| format!("{long}:new{i}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let error = fixture.refused(&docker(&names, &[&layer("b")]));
+    assert!(error.contains("has no place for more names") && error.contains("moat rmi"), "{error}");
+    assert_eq!(fs::read(&path).unwrap(), before);
+    assert_eq!(fixture.store.list().unwrap().len(), 1);
 }
 
 proptest! {
