@@ -76,13 +76,13 @@ pub enum StoreError {
     Output(#[source] io::Error),
     /// The disk would be full.
     #[error(
-        "not enough room in {0}: {bytes} bytes are needed, {available} are free and {reserve} are to stay so; free space \
-         there (`moat system prune`, `df -h {0}`) or choose another place with --root", path.display()
+        "not enough room in {0}: {bytes} more bytes are needed, {available} are free and {reserve} are to stay so; free \
+         space there (`moat system prune`, `df -h {0}`) or choose another place with --root", path.display()
     )]
     NoRoom {
         /// Where.
         path: PathBuf,
-        /// How many bytes are needed.
+        /// How many bytes are needed now.
         bytes: u64,
         /// How many are free.
         available: u64,

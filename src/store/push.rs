@@ -129,36 +129,40 @@ impl ImageStore {
 
 /// Writes `tar` to a staged file, in gzip; the same bytes each time.
 fn compress(staging: &mut Staging, mut tar: File) -> Result<OutgoingBlob, StoreError> {
-    let sink = Sink { file: staging.file()?, hasher: Hasher::default(), failure: None };
+    let mut failure = None;
+    let sink = Sink { file: staging.file()?, hasher: Hasher::default(), failure: &mut failure };
     let path = sink.file.path().to_owned();
     let sink = io::BufWriter::with_capacity(CHUNK, sink);
     let mut encoder = GzBuilder::new().write(sink, Compression::default());
     let written = io::copy(&mut tar, &mut encoder)
         .and_then(|_| encoder.finish())
         .and_then(|sink| sink.into_inner().map_err(io::IntoInnerError::into_error));
-    let sink = written.map_err(StoreError::io(&path))?;
-    if let Some(failure) = sink.failure {
-        return Err(failure);
-    }
+    let sink = match written {
+        Ok(sink) => sink,
+        Err(e) => return Err(failure.unwrap_or_else(|| StoreError::io(&path)(e))),
+    };
     let size = sink.file.length();
     Ok(OutgoingBlob { path: sink.file.finish()?, digest: sink.hasher.finish(), size })
 }
 
 /// A staged file that computes its digest.
-struct Sink {
+struct Sink<'a> {
     file: StagedFile,
     hasher: Hasher,
-    failure: Option<StoreError>,
+    /// What is wrong, which [`Write`] has no place for.
+    failure: &'a mut Option<StoreError>,
 }
 
-impl Write for Sink {
+impl Write for Sink<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.hasher.update(bytes);
-        // The error says which file; `Write` has no place for that.
-        if let Err(e) = self.file.append(bytes) {
-            self.failure.get_or_insert(e);
+        match self.file.append(bytes) {
+            Ok(_) => Ok(bytes.len()),
+            Err(e) => {
+                self.failure.get_or_insert(e);
+                Err(io::Error::other("the layer cannot be written"))
+            }
         }
-        Ok(bytes.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {

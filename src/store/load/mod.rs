@@ -144,7 +144,7 @@ impl ImageStore {
             let file = fs::File::open(&layer.path).map_err(StoreError::io(&layer.path))?;
             Ok(Segment { file, length: layer.size })
         });
-        let staged = Self::write_index(staging, layers, plan.id)?;
+        let staged = staging.file_with(Self::build_index(layers, plan.id)?.bytes())?;
         Ok(Some((staged, target)))
     }
 
