@@ -165,6 +165,11 @@ impl StagedFile {
         run
     }
 
+    /// The empty file, for who writes it in another way.
+    pub(super) fn into_file(self) -> (PathBuf, File) {
+        (self.path, self.file)
+    }
+
     /// Ends the file, zeros at its end included.
     pub(super) fn finish(self) -> Result<PathBuf, StoreError> {
         self.file.set_len(self.length).map_err(StoreError::io(&self.path))?;

@@ -47,8 +47,10 @@ impl ImageStore {
         for digest in blobs.iter().flatten() {
             *users.entry(*digest).or_default() += 1;
         }
-        let mut usage =
-            Usage { abandoned: self.abandoned()?.iter().map(|(_, size)| size).sum(), ..Usage::default() };
+        let mut usage = Usage::default();
+        for partial in partial::abandoned(&self.partial())? {
+            usage.abandoned += partial?.state()?.0;
+        }
         for (image, blobs) in images.iter().zip(&blobs) {
             let one = usage.images.entry(image.id).or_default();
             for digest in blobs {
@@ -80,15 +82,12 @@ impl ImageStore {
     pub fn remove_abandoned(&self) -> Result<u64, StoreError> {
         let _lock = self.lock()?;
         let mut bytes = 0;
-        for (path, size) in self.abandoned()? {
-            fs::remove_file(&path).map_err(StoreError::io(&path))?;
-            bytes += size;
+        for partial in partial::abandoned(&self.partial())? {
+            let partial = partial?;
+            bytes += partial.state()?.0;
+            partial.remove()?;
         }
         Ok(bytes)
-    }
-
-    fn abandoned(&self) -> Result<Vec<(std::path::PathBuf, u64)>, StoreError> {
-        partial::abandoned(&self.partial())
     }
 }
 

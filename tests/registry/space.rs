@@ -1,6 +1,9 @@
 //! Space: what is counted, what is removed, and what is not.
 
+use std::io::Read;
+
 use crate::client::Client;
+use crate::disk::SmallDisk;
 use crate::liar::{Image, Liar, Reply, digest};
 use crate::support::image_archive;
 
@@ -54,6 +57,26 @@ fn what_is_shared_counts_once() {
     assert!(verbose.contains("SHARED SIZE") && verbose.contains("Containers space usage:"), "{verbose}");
     let tree = client.run(["images", "--tree"]).ok();
     assert!(tree.contains("└─ linux/amd64") && tree.contains("other:latest"), "{tree}");
+}
+
+#[test]
+fn what_a_small_disk_cannot_take_is_refused_before_it_is_full() {
+    let client = Client::new();
+    let disk = SmallDisk::mount(client.moat.root().join("small"));
+    let run = |args: &[&str]| client.run(["--root", disk.path()].iter().chain(args));
+    let words = ["not enough room in", "are to stay so", "free space there"];
+    // Twenty megabytes as they come, and as many when they are unpacked.
+    let liar = Liar::start(Image::new(20_000_000), |_, _| Reply::Honest);
+    run(&["pull", &liar.name()]).code(1).says(&words);
+    assert_eq!(run(&["image", "prune", "-f"]).ok().lines().count(), 1);
+    // A layer that is compressed for the push.
+    let files = client.moat.root().join("files.tar");
+    let mut tar = Vec::new();
+    flate2::read::GzDecoder::new(&liar.image.layer[..]).read_to_end(&mut tar).expect("a tar");
+    std::fs::write(&files, tar).expect("a file");
+    run(&["import", files.to_str().expect("a UTF-8 path"), &liar.name()]).ok();
+    run(&["push", &liar.name()]).code(1).says(&words);
+    run(&["system", "check"]).ok();
 }
 
 #[test]

@@ -58,7 +58,7 @@ impl StagedBlob {
 struct Sink<'a> {
     file: StagedFile,
     hasher: Hasher,
-    budget: &'a Budget,
+    budget: &'a Budget<'a>,
     name: &'a str,
 }
 
