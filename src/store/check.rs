@@ -81,7 +81,7 @@ impl ImageStore {
 
     /// Whether the image has all that it needs, and its index is that of its layers.
     fn check_image(&self, image: &Image) -> Result<(), StoreError> {
-        for original in &image.originals {
+        for (_, original) in &image.originals {
             for layer in self.original(original)?.layers {
                 self.layout.open_blob(&layer.digest, layer.size)?;
             }

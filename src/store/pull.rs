@@ -111,7 +111,7 @@ impl ImageStore {
     /// Whether an image of the store says that the tar in `blob` is `diff_id`.
     fn knows(&self, blob: &Digest, diff_id: &Digest) -> Result<bool, StoreError> {
         for image in self.list()? {
-            for original in &image.originals {
+            for (_, original) in &image.originals {
                 // An image may be removed while we look.
                 let Ok(manifest) = self.layout.document::<ImageManifest>(original) else { continue };
                 let blobs = manifest.layers().iter().map(|layer| layer.digest().as_ref().parse::<Digest>());

@@ -54,11 +54,16 @@ impl OutgoingBlob {
 }
 
 impl ImageStore {
-    /// Makes `image` ready to be pushed. `compressing` is told which layer is being compressed.
+    /// Makes `image` ready to be pushed as `name`. `compressing` is told which layer is being compressed.
     ///
     /// # Errors
     /// When the store cannot be read, or has no room for the compressed layers.
-    pub fn outgoing(&self, image: &Image, compressing: impl Fn(usize)) -> Result<Outgoing, StoreError> {
+    pub fn outgoing(
+        &self,
+        image: &Image,
+        name: &Reference,
+        compressing: impl Fn(usize),
+    ) -> Result<Outgoing, StoreError> {
         let mut staging = self.stage()?;
         let hold = |staging: &mut Staging, digest: &Digest| -> Result<OutgoingBlob, StoreError> {
             let blob = self.layout.blob(digest);
@@ -68,11 +73,11 @@ impl ImageStore {
             Ok(OutgoingBlob { path, digest: *digest, size })
         };
         let config = hold(&mut staging, &image.id.0)?;
-        if let Some(digest) = image.originals.first() {
-            let original = self.original(digest)?;
+        if let Some(digest) = image.original_for(Some(name)) {
+            let original = self.original(&digest)?;
             let layers = original.layers.iter().map(|layer| hold(&mut staging, &layer.digest));
             let layers = layers.collect::<Result<_, _>>()?;
-            let manifest = hold(&mut staging, digest)?;
+            let manifest = hold(&mut staging, &digest)?;
             let (text, media_type, image) = (original.text, original.media_type, image.manifest);
             return Ok(Outgoing { _staging: staging, image, manifest, text, media_type, config, layers });
         }

@@ -12,7 +12,7 @@ use super::*;
 use crate::record;
 use crate::root::Root;
 use crate::store::limits::MAX_NAMES;
-use crate::store::{ImageUser, Removed};
+use crate::store::{ImageUser, Pulled, Removed, WantedLayer};
 
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 const INDEX: &str = "application/vnd.oci.image.index.v1+json";
@@ -498,6 +498,78 @@ fn a_list_of_images_that_could_not_be_read_again_is_not_written() {
     assert_eq!(fixture.store.list().unwrap().len(), 1);
 }
 
+/// Pulls an image of one layer, which the registry has as `stored`.
+fn pull(fixture: &Fixture, name: &str, tar: &[u8], stored: &[u8]) -> Digest {
+    let config = config(&[tar]);
+    let manifest = serde_json::to_vec(&json!({
+        "schemaVersion": 2, "mediaType": MANIFEST, "config": descriptor_of(CONFIG, &config),
+        "layers": [descriptor_of(LAYER, stored)],
+    }));
+    let (manifest, digest) = (manifest.unwrap(), Digest::of(stored));
+    let what = "layer 1".to_owned();
+    let wanted = WantedLayer { what, digest, size: stored.len() as u64, diff_id: Digest::of(tar) };
+    let incoming = fixture.store.incoming(name, std::slice::from_ref(&wanted)).unwrap();
+    let rest = stored.to_vec();
+    let mut fetch = |offset: u64| -> std::io::Result<Box<dyn Read>> {
+        Ok(Box::new(std::io::Cursor::new(rest[usize::try_from(offset).unwrap()..].to_vec())))
+    };
+    let layer = incoming.layer(&wanted, &mut fetch, &|_| ()).unwrap();
+    let digest = Digest::of(&manifest);
+    let references = [name.parse().unwrap()];
+    let pulled = Pulled {
+        references: &references,
+        digest,
+        manifest: &manifest,
+        config: &config,
+        layers: vec![&layer],
+    };
+    incoming.finish(&pulled).unwrap();
+    assert_eq!(fs::read_dir(fixture.store.partial()).unwrap().count(), 0);
+    digest
+}
+
+#[test]
+fn what_goes_out_under_a_name_is_what_came_under_it() {
+    let fixture = Fixture::new();
+    let tar = layer("a");
+    let (first, second) =
+        (pull(&fixture, "a.example/x", &tar, &gzip(&tar)), pull(&fixture, "b.example/x", &tar, &zstd(&tar)));
+    let outgoing = |name: &str| {
+        let image = fixture.store.resolve("a.example/x").unwrap();
+        fixture.store.outgoing(&image, &name.parse().unwrap(), |_| ()).unwrap().manifest.digest
+    };
+    // By name, by repository, and else what came last.
+    for (name, expected) in [
+        ("a.example/x", first),
+        ("b.example/x", second),
+        ("a.example/x:2", first),
+        ("b.example/x:2", second),
+        ("c.example/x", second),
+    ] {
+        assert_eq!(outgoing(name), expected, "{name}");
+    }
+    fixture.store.tag("a.example/x", &"c.example/x".parse().unwrap()).unwrap();
+    assert_eq!(outgoing("c.example/x"), first);
+}
+
+#[test]
+fn with_the_last_tag_of_a_repository_go_its_names_by_digest() {
+    let fixture = Fixture::new();
+    let (empty, tar) = (fixture.files(), layer("a"));
+    let digest = pull(&fixture, "a.example/x:1", &tar, &gzip(&tar));
+    let by_digest = format!("a.example/x@{digest}");
+    pull(&fixture, &by_digest, &tar, &gzip(&tar));
+    let untagged = |name: &str| Removed::Untagged(name.parse().unwrap());
+    fixture.store.tag("a.example/x:1", &"a.example/x:2".parse().unwrap()).unwrap();
+    assert_eq!(fixture.remove("a.example/x:2"), [untagged("a.example/x:2")]);
+    let removed = fixture.remove("a.example/x:1");
+    assert_eq!(removed[..2], [untagged("a.example/x:1"), untagged(&by_digest)]);
+    assert!(removed[2..].iter().all(|one| matches!(one, Removed::Deleted(_))), "{removed:?}");
+    let mut after = fixture.files();
+    after.retain(|path| !path.ends_with("partial"));
+    assert_eq!(after, empty);
+}
+
 /// Reads an archive that is saved while its image goes.
 struct Remover<'a> {
     fixture: &'a Fixture,
@@ -554,6 +626,21 @@ fn a_repository_is_saved_with_all_of_its_tags() {
     assert_eq!(saved(&["app:2"]), ["app:2"]);
     let error = from.store.save(&["nothing".to_owned()], &mut Vec::new()).unwrap_err();
     assert_eq!(error.to_string(), "No such image: nothing:latest");
+}
+
+#[test]
+fn what_images_share_counts_once_for_any_of_them() {
+    let fixture = Fixture::new();
+    let (shared, own) = (layer(&"shared".repeat(100_000)), layer(&"own".repeat(10_000)));
+    let ids: Vec<ImageId> = [vec![&shared[..], &own], vec![&shared], vec![&own]]
+        .iter()
+        .enumerate()
+        .map(|(i, layers)| fixture.load(&docker(&[&format!("app:{i}")], layers)).unwrap()[0].id)
+        .collect();
+    let usage = fixture.store.usage().unwrap();
+    assert_eq!(usage.together(&ids), usage.total);
+    assert_eq!(usage.together(&ids[..2]), usage.total - usage.images[&ids[2]].unique);
+    assert_eq!(usage.together([]), 0);
 }
 
 proptest! {
