@@ -106,6 +106,15 @@ fn images_come_and_go_as_dockers_do() {
     assert!(table.lines().nth(1).is_some_and(|line| line.contains(&id) && line.ends_with("MB")), "{table}");
     let names = moat.run(["images", "--format", "{{.Repository}}:{{.Tag}}", "localhost/*"]).ok();
     assert_eq!(names, "localhost/busybox:latest\n");
+    for pattern in ["localhost/[a-c]*", "reference=localhost/busybo[^y]"] {
+        let filter = if pattern.contains('=') { "--filter" } else { "--" };
+        assert_eq!(moat.run(["images", "-q", filter, pattern]).ok().trim(), id, "{pattern}");
+    }
+    moat.run(["images", "localhost/["]).code(1).says(&["syntax error in pattern"]);
+    let sizes = "{{.Containers}} {{.SharedSize}} {{.UniqueSize}} {{.VirtualSize}} {{.Size}}";
+    let sizes = moat.run(["images", "--format", sizes]).ok();
+    let words: Vec<&str> = sizes.split_whitespace().collect();
+    assert!(words[..3] == ["N/A"; 3] && words[3] == words[4], "{sizes}");
     moat.run(["images", "--format", "{{.Nope}}"]).code(1).says(&["can't evaluate field Nope"]);
 
     let full = moat.run(["image", "inspect", "-f", "{{.Id}}", &id]).ok();
