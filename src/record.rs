@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use serde::{Serialize, de::DeserializeOwned};
 use thiserror::Error;
 
-/// The largest record that is read, in bytes. Ours are far smaller; a larger file was not written by us.
+/// The largest record that is read and, so that it can be read again, written, in bytes. Ours are far smaller.
 pub const MAX_RECORD: u64 = 16 << 20;
 
 /// What most records fit into, in bytes.
@@ -34,6 +34,12 @@ pub enum RecordError {
         /// What is wrong with it.
         source: serde_json::Error,
     },
+    /// More than a record may have.
+    #[error("{}: more than {MAX_RECORD} bytes, the most that a record may have", path.display())]
+    TooLarge {
+        /// Which file.
+        path: PathBuf,
+    },
 }
 
 impl RecordError {
@@ -56,18 +62,35 @@ pub fn read<T: DeserializeOwned>(path: &Path) -> Result<T, RecordError> {
     let file = File::open(path).map_err(RecordError::io(path))?;
     // Room for the whole of most records: without it, a small buffer grows through a dozen reads.
     let mut text = Vec::with_capacity(USUAL_RECORD);
-    file.take(MAX_RECORD).read_to_end(&mut text).map_err(RecordError::io(path))?;
+    file.take(MAX_RECORD + 1).read_to_end(&mut text).map_err(RecordError::io(path))?;
+    check_length(path, &text)?;
     serde_json::from_slice(&text).map_err(|source| RecordError::Damaged { path: path.to_owned(), source })
 }
 
 /// Replaces the record at `path`: whoever reads it sees the old one or the new one, also after a crash.
 ///
 /// # Errors
-/// When it cannot be written; the old record is then still there.
+/// When it cannot be written, or could not be read again; the old record is then still there.
 pub fn write<T: Serialize>(path: &Path, record: &T) -> Result<(), RecordError> {
+    write_bytes(path, &encode(path, record)?)
+}
+
+/// The bytes that [`write`] would put at `path`.
+///
+/// # Errors
+/// When they could not be read again.
+pub fn encode<T: Serialize>(path: &Path, record: &T) -> Result<Vec<u8>, RecordError> {
     let text = serde_json::to_vec_pretty(record)
         .map_err(|source| RecordError::Damaged { path: path.to_owned(), source })?;
-    write_bytes(path, &text)
+    check_length(path, &text)?;
+    Ok(text)
+}
+
+fn check_length(path: &Path, text: &[u8]) -> Result<(), RecordError> {
+    if text.len() as u64 > MAX_RECORD {
+        return Err(RecordError::TooLarge { path: path.to_owned() });
+    }
+    Ok(())
 }
 
 /// Like [`write`], for a file that is not JSON.
@@ -155,5 +178,26 @@ impl Lock {
             .mode(0o600)
             .open(path)
             .map_err(RecordError::io(path))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_could_not_be_read_again_is_not_written() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("record");
+        // The quotation marks belong to the record.
+        let text = |length: u64| "x".repeat(usize::try_from(length).unwrap() - 2);
+        write(&path, &text(MAX_RECORD)).unwrap();
+        assert_eq!(read::<String>(&path).unwrap().len() as u64, MAX_RECORD - 2);
+        let error = write(&path, &text(MAX_RECORD + 1)).unwrap_err();
+        assert!(matches!(error, RecordError::TooLarge { .. }), "{error}");
+        assert_eq!(read::<String>(&path).unwrap().len() as u64, MAX_RECORD - 2);
+        fs::write(&path, format!("\"{}\"", text(MAX_RECORD + 1))).unwrap();
+        let error = read::<String>(&path).unwrap_err();
+        assert!(matches!(error, RecordError::TooLarge { .. }), "{error}");
     }
 }

@@ -166,7 +166,7 @@ fn show(progress: &LayerProgress, event: PullEvent<'_>, begin: &dyn Fn()) {
             progress.begin(layers.iter().map(|layer| (short(layer), layer.size)), "Pulling fs layer");
         }
         PullEvent::Layer(layer, Arrival::Present) => progress.state(layer, "Already exists"),
-        PullEvent::Layer(layer, Arrival::Waiting) => progress.state(layer, "Waiting"),
+        PullEvent::Layer(layer, Arrival::Waiting) => progress.state(layer, "Waiting for another pull"),
         PullEvent::Layer(layer, Arrival::Received(bytes)) => progress.position(layer, bytes, "Downloading"),
         PullEvent::Layer(layer, Arrival::Complete) => progress.state(layer, "Pull complete"),
         PullEvent::Indexing => {}

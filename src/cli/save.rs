@@ -11,7 +11,7 @@ use moat::store::ImageStore;
 
 /// Write images to an archive that 'load' reads, here and in Docker
 ///
-/// The archive is an OCI image layout as well.
+/// The archive is an OCI image layout as well. A name without a tag means all tags of that repository.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
   moat save localhost/web > web.tar

@@ -52,7 +52,7 @@ pub fn push(
     name: &Reference,
     seen: &(dyn Fn(PushEvent<'_>) + Sync),
 ) -> Result<(Digest, u64), RegistryError> {
-    let outgoing = store.outgoing(image, |layer| seen(PushEvent::Compressing(layer)))?;
+    let outgoing = store.outgoing(image, name, |layer| seen(PushEvent::Compressing(layer)))?;
     let mut layers: Vec<OutgoingBlob> = Vec::new();
     for layer in &outgoing.layers {
         if layers.iter().all(|known| known.digest != layer.digest) {

@@ -7,7 +7,7 @@ use super::ImageStore;
 use super::digest::{Digest, Hasher, ImageId};
 use super::error::StoreError;
 use super::image::Image;
-use super::staging::{self, Staging};
+use super::staging;
 
 /// What a VM needs to serve an image as a read-only disk: these files one behind the other, each padded with zeros to
 /// whole sectors.
@@ -52,7 +52,7 @@ impl ImageStore {
         let path = self.index_path(&index_key(image.layers.iter().map(|layer| layer.diff_id)));
         if !path.exists() {
             let mut staging = self.stage()?;
-            let staged = Self::write_index(&mut staging, layers(), image.id)?;
+            let staged = staging.file_with(Self::build_index(layers(), image.id)?.bytes())?;
             staging::sync(&staged)?;
             fs::rename(&staged, &path).map_err(StoreError::io(&path))?;
         }
@@ -69,16 +69,14 @@ impl ImageStore {
         self.root.indexes().join(format!("{key}.erofs"))
     }
 
-    /// Writes the index of these layers, the lowest first, to a staged file.
-    pub(super) fn write_index(
-        staging: &mut Staging,
+    /// Makes the index of these layers, the lowest first.
+    pub(super) fn build_index(
         layers: impl Iterator<Item = Result<Segment, StoreError>>,
         image: ImageId,
-    ) -> Result<PathBuf, StoreError> {
+    ) -> Result<moat_rootfs::Index, StoreError> {
         let files = layers.map(|layer| layer.map(|layer| layer.file));
         let mut files = files.collect::<Result<Vec<_>, _>>()?;
-        let index = moat_rootfs::build_index(&mut files)
-            .map_err(|cause| StoreError::Index { image: image.short(), cause })?;
-        staging.file_with(index.bytes())
+        moat_rootfs::build_index(&mut files)
+            .map_err(|cause| StoreError::Index { image: image.short(), cause })
     }
 }

@@ -76,18 +76,27 @@ pub enum StoreError {
     Output(#[source] io::Error),
     /// The disk would be full.
     #[error(
-        "not enough room in {0}: {bytes} bytes are needed, {available} are free and {reserve} are to stay so; free space \
-         there (`moat system prune`, `df -h {0}`) or choose another place with --root", path.display()
+        "not enough room in {0}: {bytes} more bytes are needed, {available} are free and {reserve} are to stay so; free \
+         space there (`moat system prune`, `df -h {0}`) or choose another place with --root", path.display()
     )]
     NoRoom {
         /// Where.
         path: PathBuf,
-        /// How many bytes are needed.
+        /// How many bytes are needed now.
         bytes: u64,
         /// How many are free.
         available: u64,
         /// How many of them are not used.
         reserve: u64,
+    },
+    /// More names than the list of images holds.
+    #[error(
+        "the list of images, {}, has no place for more names; remove names that nobody needs (`moat images`, \
+         `moat rmi`); nothing was changed", path.display()
+    )]
+    IndexFull {
+        /// The list.
+        path: PathBuf,
     },
     /// An image's layers cannot be made into a disk.
     #[error("the layers of image {image} cannot be made into a disk: {cause}")]

@@ -18,8 +18,8 @@ pub struct Image {
     pub references: Vec<Reference>,
     /// The names by digest under which registries have the image, sorted.
     pub repo_digests: Vec<Reference>,
-    /// The manifests with which it was pulled or pushed; the one of the first name comes first.
-    pub(super) originals: Vec<Digest>,
+    /// The manifests with which it was pulled or pushed, and under which names; the newest name comes last.
+    pub(super) originals: Vec<(Option<Reference>, Digest)>,
     /// The digest of the manifest that the store keeps.
     pub manifest: Digest,
     /// The config.
@@ -64,7 +64,21 @@ impl Image {
 
     /// Whether it was pulled with this manifest.
     pub fn came_as(&self, manifest: &[u8]) -> bool {
-        self.originals.contains(&Digest::of(manifest))
+        let digest = Digest::of(manifest);
+        self.originals.iter().any(|(_, original)| *original == digest)
+    }
+
+    /// The manifest that goes out under `name`: what came or went under this very name, else in its repository, else
+    /// last.
+    pub(super) fn original_for(&self, name: Option<&Reference>) -> Option<Digest> {
+        let fits = |fit: &dyn Fn(&Reference) -> bool| {
+            let mut newest_first = self.originals.iter().rev();
+            newest_first.find(|(known, _)| known.as_ref().is_some_and(fit)).map(|(_, digest)| *digest)
+        };
+        name.and_then(|name| {
+            fits(&|known| known == name).or_else(|| fits(&|known| known.is_same_repository(name)))
+        })
+        .or_else(|| self.originals.last().map(|(_, digest)| *digest))
     }
 
     /// Whether this is one of its names, or the name and digest under which a registry has it.
@@ -77,7 +91,7 @@ impl Image {
     pub(super) fn join(&mut self, entry: &Entry) {
         self.references.extend(entry.reference.clone());
         self.repo_digests.extend(repo_digest(entry));
-        self.originals.extend(entry.origin.manifest);
+        self.originals.extend(original(entry));
     }
 
     /// Reads the image that `entry` of the index leads to, under this one name.
@@ -94,7 +108,7 @@ impl Image {
             id: ImageId(config),
             references: entry.reference.iter().cloned().collect(),
             repo_digests: repo_digest(entry).into_iter().collect(),
-            originals: entry.origin.manifest.into_iter().collect(),
+            originals: original(entry).into_iter().collect(),
             manifest: entry.manifest,
             config: serde_json::from_value(document.clone())
                 .map_err(|e| StoreError::Damaged { path: layout.blob(&config), reason: e.to_string() })?,
@@ -108,4 +122,8 @@ impl Image {
 
 fn repo_digest(entry: &Entry) -> Option<Reference> {
     Some(entry.reference.as_ref()?.with_digest(entry.origin.digest?))
+}
+
+fn original(entry: &Entry) -> Option<(Option<Reference>, Digest)> {
+    Some((entry.reference.clone(), entry.origin.manifest?))
 }

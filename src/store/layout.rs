@@ -20,7 +20,7 @@ use super::error::StoreError;
 use super::limits::MAX_DOCUMENT;
 use super::reference::Reference;
 use super::staging;
-use crate::record;
+use crate::record::{self, RecordError};
 
 /// The file that marks a directory as an OCI image layout, and what is in it.
 pub(super) const LAYOUT_FILE: (&str, &str) = ("oci-layout", "{\"imageLayoutVersion\":\"1.0.0\"}\n");
@@ -203,6 +203,16 @@ impl Layout {
 
     /// Replaces `index.json`. The caller holds the store's lock.
     pub(super) fn write_index(&self, entries: &[Entry]) -> Result<(), StoreError> {
+        self.replace_index(&self.encode_index(entries)?)
+    }
+
+    /// Puts `text`, from [`Layout::encode_index`], in the place of `index.json`. The caller holds the store's lock.
+    pub(super) fn replace_index(&self, text: &[u8]) -> Result<(), StoreError> {
+        Ok(record::write_bytes(&self.index_path(), text)?)
+    }
+
+    /// The bytes of an `index.json`, unless they would be too many to be read again.
+    pub(super) fn encode_index(&self, entries: &[Entry]) -> Result<Vec<u8>, StoreError> {
         let manifests: Vec<Descriptor> = entries.iter().map(Entry::descriptor).collect();
         let path = self.index_path();
         let index = ImageIndexBuilder::default()
@@ -211,7 +221,10 @@ impl Layout {
             .manifests(manifests)
             .build()
             .expect("every field that an index must have is set");
-        Ok(record::write(&path, &index)?)
+        record::encode(&path, &index).map_err(|e| match e {
+            RecordError::TooLarge { path } => StoreError::IndexFull { path },
+            e => e.into(),
+        })
     }
 }
 

@@ -25,6 +25,10 @@ pub const MAX_LINKS: usize = 8;
 /// The most images of one archive; each costs the reading of several documents.
 pub const MAX_IMAGES: usize = 1 << 10;
 
+/// The most names that an archive gives its images: one for each of [`MAX_IMAGES`]. Every name is a line of the list of
+/// images, which each command reads.
+pub const MAX_NAMES: usize = MAX_IMAGES;
+
 /// How deep indexes of manifests are nested. Image builders make one or two levels.
 pub const MAX_INDEX_DEPTH: usize = 4;
 
@@ -59,9 +63,13 @@ pub const ZSTD_WINDOW_LOG: u32 = 27;
 /// and then some, so that a program writing into our standard input is not killed by a closed pipe.
 pub const MAX_PADDING: u64 = 16 << 20;
 
-/// Counts what an archive, or the layers of an image that is pulled, expand to. Clones count together.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Budget(Arc<Totals>);
+/// Counts what an archive, or the layers of an image that is pulled, expand to.
+#[derive(Debug, Default)]
+pub(super) struct Budget<'a> {
+    totals: Totals,
+    /// What this is a part of, which has the limits.
+    whole: Option<&'a Budget<'a>>,
+}
 
 #[derive(Debug, Default)]
 struct Totals {
@@ -73,15 +81,31 @@ struct Totals {
     stored: AtomicU64,
 }
 
-impl Budget {
+impl<'a> Budget<'a> {
     /// For an archive of which `input` bytes have been read at any time.
     pub(super) fn new(input: Arc<AtomicU64>) -> Self {
-        Self(Arc::new(Totals { input, ..Totals::default() }))
+        Self { totals: Totals { input, ..Totals::default() }, whole: None }
+    }
+
+    /// For a part of it, which can be taken back.
+    pub(super) fn part(&'a self) -> Self {
+        Self { totals: Totals::default(), whole: Some(self) }
+    }
+
+    /// Takes back what this part has counted.
+    pub(super) fn take_back(self) {
+        let Some(whole) = self.whole else { return };
+        for (ours, theirs) in self.totals.all().into_iter().zip(whole.totals.all()) {
+            theirs.fetch_sub(ours.load(Ordering::Relaxed), Ordering::Relaxed);
+        }
     }
 
     /// Counts bytes that came in.
     pub(super) fn receive(&self, bytes: u64) {
-        self.0.input.fetch_add(bytes, Ordering::Relaxed);
+        self.totals.input.fetch_add(bytes, Ordering::Relaxed);
+        if let Some(whole) = self.whole {
+            whole.receive(bytes);
+        }
     }
 
     /// Counts `expanded` bytes more, of which `stored` take disk space. They belong to a file that is called `name` and
@@ -89,8 +113,13 @@ impl Budget {
     pub(super) fn spend(&self, expanded: u64, stored: u64, size: u64, name: &str) -> Result<(), LoadError> {
         let add =
             |total: &AtomicU64, more: u64| total.fetch_add(more, Ordering::Relaxed).saturating_add(more);
-        let (expanded, stored) = (add(&self.0.expanded, expanded), add(&self.0.stored, stored));
-        let input = self.0.input.load(Ordering::Relaxed);
+        let totals = &self.totals;
+        let sums = (add(&totals.expanded, expanded), add(&totals.stored, stored));
+        if let Some(whole) = self.whole {
+            return whole.spend(expanded, stored, size, name);
+        }
+        let (expanded, stored) = sums;
+        let input = totals.input.load(Ordering::Relaxed);
         let within = |bytes: u64, floor: u64, ratio: u64| bytes <= floor || bytes / ratio <= input;
         let limit = if size > MAX_LAYER {
             format!("{} GiB, the most a layer may have", MAX_LAYER >> 30)
@@ -107,9 +136,28 @@ impl Budget {
     }
 }
 
+impl Totals {
+    fn all(&self) -> [&AtomicU64; 3] {
+        [&self.input, &self.expanded, &self.stored]
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_part_took_can_be_taken_back() {
+        let whole = Budget::default();
+        let part = whole.part();
+        part.receive(1 << 20);
+        part.spend(4 << 30, 0, 4 << 30, "layer.tar").unwrap();
+        whole.part().spend(1, 0, 1, "layer.tar").unwrap_err();
+        part.take_back();
+        whole.part().spend(4 << 30, 0, 4 << 30, "layer.tar").unwrap_err();
+        whole.part().receive(9 << 20);
+        whole.part().spend(1, 0, 1, "layer.tar").unwrap();
+    }
 
     /// Spends it on an archive of `input` bytes.
     fn spend(input: u64, expanded: u64, stored: u64, size: u64) -> Result<(), LoadError> {

@@ -37,6 +37,7 @@ mod staging;
 mod tag;
 mod usage;
 
+use std::collections::HashMap;
 use std::fs;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::PathBuf;
@@ -125,13 +126,17 @@ impl ImageStore {
 
     fn images(&self, entries: &[Entry]) -> Vec<Image> {
         let mut images: Vec<Image> = Vec::new();
+        let mut places: HashMap<Digest, usize> = HashMap::new();
         for entry in entries {
-            if let Some(known) = images.iter_mut().find(|image| image.manifest == entry.manifest) {
-                known.join(entry);
+            if let Some(&known) = places.get(&entry.manifest) {
+                images[known].join(entry);
                 continue;
             }
             match Image::read(&self.layout, entry) {
-                Ok(image) => images.push(image),
+                Ok(image) => {
+                    places.insert(entry.manifest, images.len());
+                    images.push(image);
+                }
                 Err(e) => tracing::warn!(manifest = %entry.manifest, "an image is left out: {e}"),
             }
         }

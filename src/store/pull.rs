@@ -21,8 +21,9 @@ use super::load::content::StagedBlob;
 use super::load::plan::Plan;
 use super::load::stream::{CHUNK, Compression, read_head};
 use super::load::{Addition, Loaded, stage_manifest};
-use super::partial::Partial;
+use super::partial::{PATIENCE, Partial};
 use super::reference::Reference;
+use super::room::Room;
 use super::staging::Staging;
 
 /// A layer, as the documents of an image describe it.
@@ -43,7 +44,7 @@ pub struct WantedLayer {
 pub enum Arrival {
     /// The store has it.
     Present,
-    /// Another pull fetches it.
+    /// Another pull fetches it, and is waited for.
     Waiting,
     /// This many of its bytes are here.
     Received(u64),
@@ -81,7 +82,7 @@ pub type Fetch<'a> = dyn FnMut(u64) -> io::Result<Box<dyn Read>> + 'a;
 #[derive(Debug)]
 pub struct Incoming<'a> {
     store: &'a ImageStore,
-    budget: Budget,
+    budget: Budget<'static>,
 }
 
 impl ImageStore {
@@ -110,7 +111,7 @@ impl ImageStore {
     /// Whether an image of the store says that the tar in `blob` is `diff_id`.
     fn knows(&self, blob: &Digest, diff_id: &Digest) -> Result<bool, StoreError> {
         for image in self.list()? {
-            for original in &image.originals {
+            for (_, original) in &image.originals {
                 // An image may be removed while we look.
                 let Ok(manifest) = self.layout.document::<ImageManifest>(original) else { continue };
                 let blobs = manifest.layers().iter().map(|layer| layer.digest().as_ref().parse::<Digest>());
@@ -141,22 +142,25 @@ impl Incoming<'_> {
             return Ok(FetchedLayer { _staging: staging, blob, tar });
         }
         let directory = self.store.partial();
-        let partial = Partial::open(&directory, &wanted.digest, || seen(Arrival::Waiting))?;
+        let partial = Partial::open(&directory, &wanted.digest, PATIENCE, || seen(Arrival::Waiting))?;
         if let Some((blob, tar)) = self.present(&mut staging, wanted)? {
-            partial.remove()?;
+            partial.map(Partial::remove).transpose()?;
             seen(Arrival::Present);
             return Ok(FetchedLayer { _staging: staging, blob, tar });
         }
         // The bytes may be here for another image, whose config says something else about them.
         if let Some(path) = staging.hold(&self.store.layout.blob(&wanted.digest))? {
-            partial.remove()?;
+            partial.map(Partial::remove).transpose()?;
             let file = File::open(&path).map_err(StoreError::io(&path))?;
             let length = file.metadata().map_err(StoreError::io(&path))?.len();
             let source = Kept { path, file: &file, length, complete: true };
-            let (blob, tar) = self.receive(&mut staging, wanted, source, fetch, seen)?;
+            let (blob, tar) = self.receive(&mut staging, wanted, source, &self.budget.part(), fetch, seen)?;
             return Ok(FetchedLayer { _staging: staging, blob, tar });
         }
-        let (blob, tar) = self.fetch(&mut staging, wanted, partial, fetch, seen)?;
+        let (blob, tar) = match partial {
+            Some(partial) => self.fetch(&mut staging, wanted, partial, fetch, seen)?,
+            None => self.fetch_aside(&mut staging, wanted, fetch, seen)?,
+        };
         Ok(FetchedLayer { _staging: staging, blob, tar })
     }
 
@@ -175,23 +179,40 @@ impl Incoming<'_> {
                 .hold(partial.path())?
                 .ok_or_else(|| StoreError::io(partial.path())(io::Error::from(io::ErrorKind::NotFound)))?;
             let source = Kept { path, file: partial.file(), length, complete };
-            let error = match self.receive(staging, wanted, source, fetch, seen) {
+            let budget = self.budget.part();
+            let error = match self.receive(staging, wanted, source, &budget, fetch, seen) {
                 Ok(received) => {
                     partial.complete()?;
                     return Ok(received);
                 }
-                Err(e) => e,
+                Err(Fault::Interrupted(e)) => return Err(e),
+                Err(Fault::Refused(e)) => e,
             };
-            let wrong = matches!(&error, StoreError::Load(LoadError::Mismatch { kind: "digest", .. }));
-            if !wrong {
-                return Err(error);
-            }
+            // The next pull of this layer, from whatever registry, must not go on with these bytes.
             partial.remove()?;
             if length == 0 {
                 return Err(error);
             }
-            partial = Partial::open(&self.store.partial(), &wanted.digest, || seen(Arrival::Waiting))?;
+            budget.take_back();
+            let directory = self.store.partial();
+            match Partial::open(&directory, &wanted.digest, PATIENCE, || seen(Arrival::Waiting))? {
+                Some(new) => partial = new,
+                None => return self.fetch_aside(staging, wanted, fetch, seen),
+            }
         }
+    }
+
+    /// Fetches a layer for this pull alone, because another pull has the file that lasts and takes too long.
+    fn fetch_aside(
+        &self,
+        staging: &mut Staging,
+        wanted: &WantedLayer,
+        fetch: &mut Fetch<'_>,
+        seen: &dyn Fn(Arrival),
+    ) -> Result<(StagedBlob, StagedBlob), StoreError> {
+        let (path, file) = staging.file()?.into_file();
+        let source = Kept { path, file: &file, length: 0, complete: false };
+        Ok(self.receive(staging, wanted, source, &self.budget.part(), fetch, seen)?)
     }
 
     /// The layer's two files, when the store has both and knows that they belong together.
@@ -222,9 +243,10 @@ impl Incoming<'_> {
         staging: &mut Staging,
         wanted: &WantedLayer,
         source: Kept<'_>,
+        budget: &Budget<'_>,
         fetch: &mut Fetch<'_>,
         seen: &dyn Fn(Arrival),
-    ) -> Result<(StagedBlob, StagedBlob), StoreError> {
+    ) -> Result<(StagedBlob, StagedBlob), Fault> {
         let what = &wanted.what;
         let layer_error = |reason: String| LoadError::Layer { what: what.clone(), reason };
         if source.length > wanted.size {
@@ -240,24 +262,25 @@ impl Incoming<'_> {
             network: None,
             fetch,
             hasher: Hasher::default(),
-            budget: &self.budget,
+            budget,
+            room: Room::at(&self.store.partial()),
             failure: None,
             seen,
         };
-        let content = unpack(&mut download, staging, &self.budget, what);
+        let content = unpack(&mut download, staging, budget, what);
         match content {
             // A full disk, or a bomb: nothing is to be learned from the rest.
             Err(e)
                 if download.failure.is_none() && !matches!(e, StoreError::Load(LoadError::Layer { .. })) =>
             {
-                return Err(e);
+                return Err(e.into());
             }
             _ => {}
         }
         // What a decoder left unread counts for the digest.
         let drained = io::copy(&mut download, &mut io::sink());
         if let Some(failure) = download.failure.take() {
-            return Err(failure.named(what));
+            return Err(Fault::Interrupted(failure.named(what)));
         }
         drained.map_err(|e| layer_error(e.to_string()))?;
         let got = download.hasher.finish();
@@ -295,8 +318,9 @@ impl Incoming<'_> {
         addition.sync(self.store)?;
         let mut loaded = self.store.commit(std::slice::from_ref(&addition))?;
         for layer in &pulled.layers {
-            // One that stays is found out about by whoever looks next.
-            let _ = std::fs::remove_file(self.store.partial().join(layer.blob.digest.hex()));
+            // One that another pull has is that one's to remove; one that stays is found by whoever prunes.
+            let path = self.store.partial().join(layer.blob.digest.hex());
+            let _ = Partial::unused(&path).map(|partial| partial.map(Partial::remove));
         }
         Ok(loaded.remove(0))
     }
@@ -327,7 +351,7 @@ pub fn diff_ids(config: &[u8], image: &str, layers: usize) -> Result<Vec<Digest>
 fn unpack(
     download: &mut Download<'_, '_>,
     staging: &mut Staging,
-    budget: &Budget,
+    budget: &Budget<'_>,
     what: &str,
 ) -> Result<StagedBlob, StoreError> {
     let broken = |reason: String| LoadError::Layer { what: what.to_owned(), reason };
@@ -352,17 +376,47 @@ struct Kept<'a> {
     complete: bool,
 }
 
+/// Why a layer is not taken in.
+enum Fault {
+    /// Its bytes could not be had or kept. Those that are here may well be right.
+    Interrupted(StoreError),
+    /// For what its bytes are.
+    Refused(StoreError),
+}
+
+impl From<StoreError> for Fault {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Load(e) => e.into(),
+            e => Self::Interrupted(e),
+        }
+    }
+}
+
+impl From<LoadError> for Fault {
+    fn from(error: LoadError) -> Self {
+        Self::Refused(error.into())
+    }
+}
+
+impl From<Fault> for StoreError {
+    fn from(fault: Fault) -> Self {
+        let (Fault::Interrupted(error) | Fault::Refused(error)) = fault;
+        error
+    }
+}
+
 /// Why a layer's bytes could not be had.
 enum Failure {
     Source(String),
-    Disk(PathBuf, io::Error),
+    Store(StoreError),
 }
 
 impl Failure {
     fn named(self, what: &str) -> StoreError {
         match self {
             Self::Source(reason) => LoadError::Layer { what: what.to_owned(), reason }.into(),
-            Self::Disk(path, e) => StoreError::io(&path)(e),
+            Self::Store(e) => e,
         }
     }
 }
@@ -375,7 +429,8 @@ struct Download<'a, 'b> {
     network: Option<Box<dyn Read>>,
     fetch: &'a mut Fetch<'b>,
     hasher: Hasher,
-    budget: &'a Budget,
+    budget: &'a Budget<'a>,
+    room: Room,
     failure: Option<Failure>,
     seen: &'a dyn Fn(Arrival),
 }
@@ -383,11 +438,10 @@ struct Download<'a, 'b> {
 impl Download<'_, '_> {
     fn next(&mut self, buffer: &mut [u8]) -> Result<usize, Failure> {
         let Kept { path, file, length, complete } = &mut self.source;
-        let disk = |path: &PathBuf, e| Failure::Disk(path.clone(), e);
         if self.at < *length {
             let most = buffer.len().min((*length - self.at).try_into().unwrap_or(usize::MAX));
-            let n = file.read_at(&mut buffer[..most], self.at).map_err(|e| disk(path, e))?;
-            return Ok(n);
+            let read = file.read_at(&mut buffer[..most], self.at);
+            return read.map_err(|e| Failure::Store(StoreError::io(path)(e)));
         }
         let short = |at| Failure::Source(format!("it ends after {at} of {} bytes", self.size));
         if *complete {
@@ -405,7 +459,9 @@ impl Download<'_, '_> {
         if n == 0 {
             return Err(short(self.at));
         }
-        file.write_all_at(&buffer[..n], self.at).map_err(|e| disk(path, e))?;
+        self.room.take(n as u64).map_err(Failure::Store)?;
+        let written = file.write_all_at(&buffer[..n], self.at);
+        written.map_err(|e| Failure::Store(StoreError::io(path)(e)))?;
         *length += n as u64;
         Ok(n)
     }

@@ -54,11 +54,16 @@ impl OutgoingBlob {
 }
 
 impl ImageStore {
-    /// Makes `image` ready to be pushed. `compressing` is told which layer is being compressed.
+    /// Makes `image` ready to be pushed as `name`. `compressing` is told which layer is being compressed.
     ///
     /// # Errors
     /// When the store cannot be read, or has no room for the compressed layers.
-    pub fn outgoing(&self, image: &Image, compressing: impl Fn(usize)) -> Result<Outgoing, StoreError> {
+    pub fn outgoing(
+        &self,
+        image: &Image,
+        name: &Reference,
+        compressing: impl Fn(usize),
+    ) -> Result<Outgoing, StoreError> {
         let mut staging = self.stage()?;
         let hold = |staging: &mut Staging, digest: &Digest| -> Result<OutgoingBlob, StoreError> {
             let blob = self.layout.blob(digest);
@@ -68,11 +73,11 @@ impl ImageStore {
             Ok(OutgoingBlob { path, digest: *digest, size })
         };
         let config = hold(&mut staging, &image.id.0)?;
-        if let Some(digest) = image.originals.first() {
-            let original = self.original(digest)?;
+        if let Some(digest) = image.original_for(Some(name)) {
+            let original = self.original(&digest)?;
             let layers = original.layers.iter().map(|layer| hold(&mut staging, &layer.digest));
             let layers = layers.collect::<Result<_, _>>()?;
-            let manifest = hold(&mut staging, digest)?;
+            let manifest = hold(&mut staging, &digest)?;
             let (text, media_type, image) = (original.text, original.media_type, image.manifest);
             return Ok(Outgoing { _staging: staging, image, manifest, text, media_type, config, layers });
         }
@@ -118,46 +123,51 @@ impl ImageStore {
         };
         let digest = outgoing.manifest.digest;
         entry.origin = Origin { manifest: Some(digest), digest: Some(digest) };
+        let index = self.layout.encode_index(&entries)?;
         for blob in outgoing.layers.iter().chain([&outgoing.manifest]) {
             self.layout.adopt(&blob.path, &blob.digest, blob.size)?;
         }
         self.layout.sync_blobs()?;
-        self.layout.write_index(&entries)
+        self.layout.replace_index(&index)
     }
 }
 
 /// Writes `tar` to a staged file, in gzip; the same bytes each time.
 fn compress(staging: &mut Staging, mut tar: File) -> Result<OutgoingBlob, StoreError> {
-    let sink = Sink { file: staging.file()?, hasher: Hasher::default(), failure: None };
+    let mut failure = None;
+    let sink = Sink { file: staging.file()?, hasher: Hasher::default(), failure: &mut failure };
     let path = sink.file.path().to_owned();
     let sink = io::BufWriter::with_capacity(CHUNK, sink);
     let mut encoder = GzBuilder::new().write(sink, Compression::default());
     let written = io::copy(&mut tar, &mut encoder)
         .and_then(|_| encoder.finish())
         .and_then(|sink| sink.into_inner().map_err(io::IntoInnerError::into_error));
-    let sink = written.map_err(StoreError::io(&path))?;
-    if let Some(failure) = sink.failure {
-        return Err(failure);
-    }
+    let sink = match written {
+        Ok(sink) => sink,
+        Err(e) => return Err(failure.unwrap_or_else(|| StoreError::io(&path)(e))),
+    };
     let size = sink.file.length();
     Ok(OutgoingBlob { path: sink.file.finish()?, digest: sink.hasher.finish(), size })
 }
 
 /// A staged file that computes its digest.
-struct Sink {
+struct Sink<'a> {
     file: StagedFile,
     hasher: Hasher,
-    failure: Option<StoreError>,
+    /// What is wrong, which [`Write`] has no place for.
+    failure: &'a mut Option<StoreError>,
 }
 
-impl Write for Sink {
+impl Write for Sink<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.hasher.update(bytes);
-        // The error says which file; `Write` has no place for that.
-        if let Err(e) = self.file.append(bytes) {
-            self.failure.get_or_insert(e);
+        match self.file.append(bytes) {
+            Ok(_) => Ok(bytes.len()),
+            Err(e) => {
+                self.failure.get_or_insert(e);
+                Err(io::Error::other("the layer cannot be written"))
+            }
         }
-        Ok(bytes.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {

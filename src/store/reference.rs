@@ -109,6 +109,12 @@ impl Reference {
         Ok(Self { tag: Some(check_tag(tag)?.to_owned()), digest: None, ..self.clone() })
     }
 
+    /// What `text` means when it is a repository alone, without a tag or a digest.
+    pub(super) fn of_repository(text: &str) -> Option<Self> {
+        let last = text.rsplit('/').next()?;
+        if last.contains([':', '@']) { None } else { text.parse().ok() }
+    }
+
     /// Whether both are in the same repository of the same registry.
     pub fn is_same_repository(&self, other: &Self) -> bool {
         (&self.registry, &self.repository) == (&other.registry, &other.repository)

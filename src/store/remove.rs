@@ -51,7 +51,7 @@ impl ImageStore {
         };
         let users = users(&image.id)?;
         let names = match &reference {
-            Some(reference) if image.references.contains(reference) => vec![reference.clone()],
+            Some(reference) if image.references.contains(reference) => names_with(image, reference),
             // By its digest, an image goes with all the names that its repository gave it.
             Some(reference) => {
                 let names = image.references.iter().filter(|name| name.is_same_repository(reference));
@@ -93,7 +93,7 @@ impl ImageStore {
     fn nameless(&self, image: &Image) -> Result<Entry, StoreError> {
         let path = self.layout.blob(&image.manifest);
         let size = fs::metadata(&path).map_err(StoreError::io(&path))?.len();
-        let origin = Origin { manifest: image.originals.first().copied(), digest: None };
+        let origin = Origin { manifest: image.original_for(None), digest: None };
         Ok(Entry { manifest: image.manifest, size, reference: None, origin })
     }
 
@@ -149,6 +149,14 @@ impl ImageStore {
         }
         Ok(())
     }
+}
+
+/// The names that go with this one: with the last tag in a repository, also the names by digest there.
+fn names_with(image: &Image, reference: &Reference) -> Vec<Reference> {
+    let others =
+        || image.references.iter().filter(|name| *name != reference && name.is_same_repository(reference));
+    let last_tag = reference.digest().is_none() && others().all(|name| name.digest().is_some());
+    std::iter::once(reference).chain(others().filter(|_| last_tag)).cloned().collect()
 }
 
 /// Docker's reasons not to remove an image, in Docker's words.

@@ -6,9 +6,10 @@
 //! blobs/sha256/DIGEST        configs, manifests, layers without compression; each once
 //! ```
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
 
 use moat_protocol::tar::{Entry, Kind, Writer};
 use oci_spec::image::{ANNOTATION_REF_NAME, MediaType};
@@ -19,6 +20,7 @@ use super::error::StoreError;
 use super::image::Image;
 use super::layout::{LAYOUT_FILE, descriptor};
 use super::reference::Reference;
+use super::staging::Staging;
 use super::{Found, ImageStore, find};
 
 /// The annotation in which containerd, and so Docker, keeps the full name.
@@ -26,32 +28,22 @@ const CONTAINERD_NAME: &str = "io.containerd.image.name";
 
 impl ImageStore {
     /// Writes images to an archive. Those that are meant by a name have this name in it, those that are meant by an id
-    /// none.
+    /// or a digest none. A repository without a tag means all of its tags.
     ///
     /// # Errors
     /// When there is no such image, the store cannot be read, or `sink` does not take the archive.
     pub fn save(&self, wanted: &[String], sink: &mut dyn Write) -> Result<(), StoreError> {
-        let images = self.list()?;
-        let mut chosen: Vec<(&Image, Vec<Reference>)> = Vec::new();
-        for name in wanted {
-            let Found { image, reference } = find(&images, name)?;
-            let image = &images[image];
-            match chosen.iter_mut().find(|(known, _)| known.id == image.id) {
-                Some((_, names)) => names.extend(reference),
-                None => chosen.push((image, reference.into_iter().collect())),
-            }
-        }
+        let chosen = self.choose(wanted)?;
         let mut archive = Archive { tar: Writer::new(io::BufWriter::new(sink)), written: HashSet::new() };
         archive.text(LAYOUT_FILE.0, LAYOUT_FILE.1.as_bytes())?;
         archive.directory("blobs/")?;
         archive.directory("blobs/sha256/")?;
         let (mut index, mut manifest) = (Vec::new(), Vec::new());
-        for (image, names) in &chosen {
-            let layers = image.layers.iter().map(|layer| layer.diff_id);
-            for digest in layers.chain([image.id.0, image.manifest]) {
-                archive.blob(self, &digest)?;
+        for (image, names) in &chosen.images {
+            for digest in blobs_of(image) {
+                archive.blob(&digest, &chosen.blobs[&digest])?;
             }
-            index.extend(self.descriptors(image, names)?);
+            index.extend(descriptors(image, names, &chosen.blobs[&image.manifest])?);
             manifest.push(json!({
                 "Config": member(&image.id.0),
                 "RepoTags": names.iter().map(Reference::familiar).collect::<Vec<_>>(),
@@ -68,23 +60,75 @@ impl ImageStore {
         archive.tar.finish().map(drop).map_err(StoreError::Output)
     }
 
-    /// A line of the index for each of the names, or one without a name.
-    fn descriptors(&self, image: &Image, names: &[Reference]) -> Result<Vec<Value>, StoreError> {
-        let path = self.layout.blob(&image.manifest);
-        let size = fs::metadata(&path).map_err(StoreError::io(&path))?.len();
-        let plain = serde_json::to_value(descriptor(MediaType::ImageManifest, &image.manifest, size))
-            .expect("a descriptor is strings and numbers");
-        if names.is_empty() {
-            return Ok(vec![plain]);
+    /// Finds what is wanted, and holds it, so that it can be removed from the store while it is read.
+    fn choose(&self, wanted: &[String]) -> Result<Chosen, StoreError> {
+        let _lock = self.lock()?;
+        let mut staging = Staging::create(&self.staging())?;
+        let all = self.list()?;
+        let mut images: Vec<(Image, Vec<Reference>)> = Vec::new();
+        for text in wanted {
+            for (image, name) in meant(&all, text)? {
+                let at = images.iter().position(|(known, _)| known.id == image.id).unwrap_or_else(|| {
+                    images.push((image.clone(), Vec::new()));
+                    images.len() - 1
+                });
+                // As in Docker: a digest is no name to give an image.
+                let names = &mut images[at].1;
+                names.extend(name.filter(|name| name.digest().is_none() && !names.contains(name)));
+            }
         }
-        let named = |name: &Reference| {
-            let mut line = plain.clone();
-            let full = name.to_string();
-            line["annotations"] = json!({ANNOTATION_REF_NAME: full, CONTAINERD_NAME: full});
-            line
-        };
-        Ok(names.iter().map(named).collect())
+        let mut blobs = HashMap::new();
+        for digest in images.iter().flat_map(|(image, _)| blobs_of(image)) {
+            let blob = self.layout.blob(&digest);
+            let held = staging.hold(&blob)?;
+            blobs.insert(digest, held.ok_or_else(|| StoreError::io(&blob)(io::ErrorKind::NotFound.into()))?);
+        }
+        Ok(Chosen { _staging: staging, images, blobs })
     }
+}
+
+/// What goes into an archive, and does not go away before this is dropped.
+struct Chosen {
+    _staging: Staging,
+    /// The images, and the names that they are to have.
+    images: Vec<(Image, Vec<Reference>)>,
+    /// Where their blobs are.
+    blobs: HashMap<Digest, PathBuf>,
+}
+
+/// The images that `text` means, with the names that are meant.
+fn meant<'a>(images: &'a [Image], text: &str) -> Result<Vec<(&'a Image, Option<Reference>)>, StoreError> {
+    let repository = Reference::of_repository(text);
+    let names = images.iter().flat_map(|image| image.references.iter().map(move |name| (image, name)));
+    let ours = names.filter(|(_, name)| repository.as_ref().is_some_and(|it| it.is_same_repository(name)));
+    let ours: Vec<_> = ours.map(|(image, name)| (image, Some(name.clone()))).collect();
+    if !ours.is_empty() {
+        return Ok(ours);
+    }
+    let Found { image, reference } = find(images, text)?;
+    Ok(vec![(&images[image], reference)])
+}
+
+/// What of an image goes into an archive.
+fn blobs_of(image: &Image) -> impl Iterator<Item = Digest> {
+    image.layers.iter().map(|layer| layer.diff_id).chain([image.id.0, image.manifest])
+}
+
+/// A line of the index for each of the names, or one without a name. The image's manifest is at `path`.
+fn descriptors(image: &Image, names: &[Reference], path: &Path) -> Result<Vec<Value>, StoreError> {
+    let size = fs::metadata(path).map_err(StoreError::io(path))?.len();
+    let plain = serde_json::to_value(descriptor(MediaType::ImageManifest, &image.manifest, size))
+        .expect("a descriptor is strings and numbers");
+    if names.is_empty() {
+        return Ok(vec![plain]);
+    }
+    let named = |name: &Reference| {
+        let mut line = plain.clone();
+        let full = name.to_string();
+        line["annotations"] = json!({ANNOTATION_REF_NAME: full, CONTAINERD_NAME: full});
+        line
+    };
+    Ok(names.iter().map(named).collect())
 }
 
 struct Archive<W> {
@@ -103,14 +147,13 @@ impl<W: Write> Archive<W> {
         self.tar.append(&entry, &mut io::empty()).map_err(StoreError::Output)
     }
 
-    /// Writes a blob, unless it is there.
-    fn blob(&mut self, store: &ImageStore, digest: &Digest) -> Result<(), StoreError> {
+    /// Writes the blob at `path`, unless it is there.
+    fn blob(&mut self, digest: &Digest, path: &Path) -> Result<(), StoreError> {
         if !self.written.insert(*digest) {
             return Ok(());
         }
-        let path = store.layout.blob(digest);
-        let mut file = fs::File::open(&path).map_err(StoreError::io(&path))?;
-        let size = file.metadata().map_err(StoreError::io(&path))?.len();
+        let mut file = fs::File::open(path).map_err(StoreError::io(path))?;
+        let size = file.metadata().map_err(StoreError::io(path))?.len();
         let entry = Entry { path: member(digest).into(), mode: 0o644, size, ..Entry::default() };
         self.tar.append(&entry, &mut (&mut file).take(size)).map_err(StoreError::Output)
     }

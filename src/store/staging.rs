@@ -12,6 +12,7 @@ use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 
 use super::error::StoreError;
+use super::room::Room;
 
 /// The piece of a file that is looked at for zeros, in bytes: the block size of every common file system.
 const BLOCK: usize = 4096;
@@ -21,6 +22,8 @@ const ZEROS: [u8; BLOCK] = [0; BLOCK];
 #[derive(Debug)]
 pub(super) struct Staging {
     path: PathBuf,
+    /// What it is in, which stays.
+    parent: PathBuf,
     files: u64,
     /// Held for its drop.
     _lock: Flock<File>,
@@ -35,7 +38,7 @@ impl Staging {
         let path = parent.join(format!("{:016x}", u64::from_ne_bytes(random)));
         fs::DirBuilder::new().mode(0o700).create(&path).map_err(StoreError::io(&path))?;
         let lock = try_lock(&path)?.ok_or_else(|| StoreError::io(&path)(Errno::EWOULDBLOCK.into()))?;
-        Ok(Self { path, files: 0, _lock: lock })
+        Ok(Self { path, parent: parent.to_owned(), files: 0, _lock: lock })
     }
 
     /// A new, empty file.
@@ -49,7 +52,7 @@ impl Staging {
             .mode(0o444)
             .open(&path)
             .map_err(StoreError::io(&path))?;
-        Ok(StagedFile { path, file, length: 0 })
+        Ok(StagedFile { path, file, length: 0, room: Room::at(&self.parent) })
     }
 
     /// One more name for a file of the store, which lasts for as long as the operation. Nothing when there is no such
@@ -117,6 +120,7 @@ pub(super) struct StagedFile {
     path: PathBuf,
     file: File,
     length: u64,
+    room: Room,
 }
 
 impl StagedFile {
@@ -130,12 +134,13 @@ impl StagedFile {
         self.length
     }
 
-    /// Appends `bytes` and says how many of them take disk space.
+    /// Appends `bytes`, if there is room, and says how many of them take disk space.
     pub(super) fn append(&mut self, mut bytes: &[u8]) -> Result<u64, StoreError> {
         let mut stored = 0;
         while !bytes.is_empty() {
             let run = self.run_of_data(bytes);
             if run > 0 {
+                self.room.take(run as u64)?;
                 self.file.write_all_at(&bytes[..run], self.length).map_err(StoreError::io(&self.path))?;
                 stored += run as u64;
             }
@@ -158,6 +163,11 @@ impl StagedFile {
             run += piece.len();
         }
         run
+    }
+
+    /// The empty file, for who writes it in another way.
+    pub(super) fn into_file(self) -> (PathBuf, File) {
+        (self.path, self.file)
     }
 
     /// Ends the file, zeros at its end included.

@@ -1,6 +1,6 @@
 //! What images take on the disk, and what of it nobody needs.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -23,6 +23,19 @@ pub struct Usage {
     pub abandoned: u64,
     /// What each image takes.
     pub images: HashMap<ImageId, ImageUsage>,
+    /// The blobs that each image needs.
+    blobs: HashMap<ImageId, Vec<Digest>>,
+    /// What each blob takes.
+    sizes: HashMap<Digest, u64>,
+}
+
+impl Usage {
+    /// The bytes that these images take together; what several share counts once.
+    pub fn together<'a>(&self, images: impl IntoIterator<Item = &'a ImageId>) -> u64 {
+        let blobs = images.into_iter().filter_map(|id| self.blobs.get(id)).flatten();
+        let blobs: HashSet<&Digest> = blobs.collect();
+        blobs.into_iter().filter_map(|digest| self.sizes.get(digest)).sum()
+    }
 }
 
 /// What one image takes on the disk, in bytes.
@@ -47,16 +60,20 @@ impl ImageStore {
         for digest in blobs.iter().flatten() {
             *users.entry(*digest).or_default() += 1;
         }
-        let mut usage =
-            Usage { abandoned: self.abandoned()?.iter().map(|(_, size)| size).sum(), ..Usage::default() };
-        for (image, blobs) in images.iter().zip(&blobs) {
+        let mut usage = Usage::default();
+        for partial in partial::abandoned(&self.partial())? {
+            usage.abandoned += partial?.state()?.0;
+        }
+        usage.sizes = users.keys().map(|digest| (*digest, taken(&self.layout.blob(digest)))).collect();
+        usage.total = usage.sizes.values().sum();
+        for (image, blobs) in images.iter().zip(blobs) {
             let one = usage.images.entry(image.id).or_default();
-            for digest in blobs {
-                let bytes = taken(&self.layout.blob(digest));
+            for digest in &blobs {
+                let bytes = usage.sizes[digest];
                 *(if users[digest] > 1 { &mut one.shared } else { &mut one.unique }) += bytes;
             }
+            usage.blobs.entry(image.id).or_default().extend(blobs);
         }
-        usage.total = users.keys().map(|digest| taken(&self.layout.blob(digest))).sum();
         Ok(usage)
     }
 
@@ -64,7 +81,7 @@ impl ImageStore {
     pub(super) fn blobs_of(&self, image: &Image) -> Result<Vec<Digest>, StoreError> {
         let mut blobs = vec![image.id.0, image.manifest];
         blobs.extend(image.layers.iter().map(|layer| layer.diff_id));
-        for original in &image.originals {
+        for (_, original) in &image.originals {
             blobs.push(*original);
             blobs.extend(self.original(original)?.layers.iter().map(|layer| layer.digest));
         }
@@ -80,15 +97,12 @@ impl ImageStore {
     pub fn remove_abandoned(&self) -> Result<u64, StoreError> {
         let _lock = self.lock()?;
         let mut bytes = 0;
-        for (path, size) in self.abandoned()? {
-            fs::remove_file(&path).map_err(StoreError::io(&path))?;
-            bytes += size;
+        for partial in partial::abandoned(&self.partial())? {
+            let partial = partial?;
+            bytes += partial.state()?.0;
+            partial.remove()?;
         }
         Ok(bytes)
-    }
-
-    fn abandoned(&self) -> Result<Vec<(std::path::PathBuf, u64)>, StoreError> {
-        partial::abandoned(&self.partial())
     }
 }
 

@@ -5,11 +5,15 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use serde_json::json;
+use sha2::{Digest, Sha256};
 
+#[path = "../support/disk.rs"]
+mod disk;
 #[path = "../support/mod.rs"]
 mod support;
 
+use disk::SmallDisk;
 use support::{Answer, BadImage, Moat, bad_images, eventually, image_archive, kill_9, names_in};
 
 const FORMATS: [&str; 5] = ["docker", "docker-gz", "oci", "oci-plain", "oci-zstd"];
@@ -102,6 +106,15 @@ fn images_come_and_go_as_dockers_do() {
     assert!(table.lines().nth(1).is_some_and(|line| line.contains(&id) && line.ends_with("MB")), "{table}");
     let names = moat.run(["images", "--format", "{{.Repository}}:{{.Tag}}", "localhost/*"]).ok();
     assert_eq!(names, "localhost/busybox:latest\n");
+    for pattern in ["localhost/[a-c]*", "reference=localhost/busybo[^y]"] {
+        let filter = if pattern.contains('=') { "--filter" } else { "--" };
+        assert_eq!(moat.run(["images", "-q", filter, pattern]).ok().trim(), id, "{pattern}");
+    }
+    moat.run(["images", "localhost/["]).code(1).says(&["syntax error in pattern"]);
+    let sizes = "{{.Containers}} {{.SharedSize}} {{.UniqueSize}} {{.VirtualSize}} {{.Size}}";
+    let sizes = moat.run(["images", "--format", sizes]).ok();
+    let words: Vec<&str> = sizes.split_whitespace().collect();
+    assert!(words[..3] == ["N/A"; 3] && words[3] == words[4], "{sizes}");
     moat.run(["images", "--format", "{{.Nope}}"]).code(1).says(&["can't evaluate field Nope"]);
 
     let full = moat.run(["image", "inspect", "-f", "{{.Id}}", &id]).ok();
@@ -194,34 +207,60 @@ fn a_command_beside_a_load_leaves_its_files_alone() {
     assert_eq!(moat.run(["images", "-q"]).ok().lines().count(), 1);
 }
 
-/// A file system of a few megabytes, until dropped.
-struct SmallDisk(PathBuf);
-
-impl SmallDisk {
-    fn mount(at: PathBuf) -> Self {
-        std::fs::create_dir_all(&at).expect("a directory");
-        mount(Some("none"), &at, Some("tmpfs"), MsFlags::empty(), Some("size=32m")).expect("a tmpfs");
-        Self(at)
-    }
+/// Bytes that no compression makes smaller.
+fn noise(seed: u64, length: usize) -> Vec<u8> {
+    let mut state = seed;
+    let next = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        (state >> 56) as u8
+    };
+    std::iter::repeat_with(next).take(length).collect()
 }
 
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        let _ = umount2(&self.0, MntFlags::MNT_DETACH);
+/// A tar of these files.
+fn tar_of(files: &[(String, Vec<u8>)]) -> Vec<u8> {
+    let mut tar = tar::Builder::new(Vec::new());
+    for (name, content) in files {
+        let mut header = tar::Header::new_ustar();
+        header.set_size(content.len() as u64);
+        header.set_mode(0o644);
+        tar.append_data(&mut header, name, &content[..]).expect("a tar");
     }
+    tar.into_inner().expect("a tar")
+}
+
+/// What `docker save` would write of an image with so many layers, each of so many bytes.
+fn many_layers(count: usize, length: usize) -> Vec<u8> {
+    let layers: Vec<Vec<u8>> =
+        (0..count).map(|i| tar_of(&[("file".to_owned(), noise(i as u64, length))])).collect();
+    let digest = |bytes: &[u8]| -> String {
+        let digits = Sha256::digest(bytes);
+        digits.iter().map(|byte| format!("{byte:02x}")).collect()
+    };
+    let diff_ids: Vec<String> = layers.iter().map(|layer| format!("sha256:{}", digest(layer))).collect();
+    let config = json!({
+        "architecture": "amd64", "os": "linux", "rootfs": {"type": "layers", "diff_ids": diff_ids},
+    });
+    let names: Vec<String> = (0..count).map(|i| format!("{i}/layer.tar")).collect();
+    let manifest = json!([{"Config": "config.json", "RepoTags": ["many:1"], "Layers": names}]);
+    let mut files: Vec<(String, Vec<u8>)> = names.into_iter().zip(layers).collect();
+    files.push(("config.json".to_owned(), config.to_string().into_bytes()));
+    files.push(("manifest.json".to_owned(), manifest.to_string().into_bytes()));
+    tar_of(&files)
 }
 
 #[test]
 fn a_full_disk_is_told_and_left_as_it_was() {
     let moat = Moat::empty();
     let disk = SmallDisk::mount(moat.root().join("small"));
-    let root = disk.0.to_str().expect("a UTF-8 path");
+    let root = disk.path();
     moat.run(["--root", root, "images"]).ok();
     let before = tree(&disk.0);
-    for format in ["docker", "oci-zstd"] {
-        let archive = image_archive("debian", format);
+    let many = moat.root().join("many.tar");
+    std::fs::write(&many, many_layers(20, 2 << 20)).expect("an archive");
+    for archive in [image_archive("debian", "docker"), image_archive("debian", "oci-zstd"), many] {
         let answer = moat.run(["--root", root, "load", "-i", archive.to_str().expect("a UTF-8 path")]);
-        answer.code(1).says(&["No space left on device", "free space there", "--root", "nothing was kept"]);
+        answer.code(1).says(&["not enough room in", "are to stay so", "free space there", "--root"]);
         assert_eq!(tree(&disk.0), before);
     }
 }

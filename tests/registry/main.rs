@@ -1,7 +1,10 @@
 //! Images from and to registries: Debian's docker-registry with other people's clients, and registries that lie.
 
+mod bombs;
 mod client;
 mod crash;
+#[path = "../support/disk.rs"]
+mod disk;
 mod hostile;
 mod liar;
 mod login;
@@ -10,6 +13,7 @@ mod server;
 mod space;
 #[path = "../support/mod.rs"]
 mod support;
+mod together;
 
 /// Whether this is the tier of the long stories.
 fn is_long() -> bool {

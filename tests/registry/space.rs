@@ -1,6 +1,9 @@
 //! Space: what is counted, what is removed, and what is not.
 
+use std::io::Read;
+
 use crate::client::Client;
+use crate::disk::SmallDisk;
 use crate::liar::{Image, Liar, Reply, digest};
 use crate::support::image_archive;
 
@@ -51,9 +54,56 @@ fn what_is_shared_counts_once() {
     assert_eq!(lines.next().expect("a head"), ["TYPE", "TOTAL", "ACTIVE", "SIZE", "RECLAIMABLE"]);
     assert_eq!(lines.next().expect("images")[4..], ["0B", "(0%)"]);
     let verbose = client.run(["system", "df", "-v"]).ok();
-    assert!(verbose.contains("SHARED SIZE") && verbose.contains("Containers space usage:"), "{verbose}");
+    for head in [
+        "REPOSITORY TAG IMAGE ID CREATED SIZE SHARED SIZE UNIQUE SIZE CONTAINERS",
+        "CONTAINER ID IMAGE COMMAND LOCAL VOLUMES SIZE CREATED STATUS NAMES",
+    ] {
+        let found = verbose.lines().any(|line| words(line).join(" ") == head);
+        assert!(found, "{head}: {verbose}");
+    }
     let tree = client.run(["images", "--tree"]).ok();
     assert!(tree.contains("└─ linux/amd64") && tree.contains("other:latest"), "{tree}");
+}
+
+#[test]
+fn what_used_images_share_is_kept_once() {
+    let client = Client::new();
+    let first = Image::new(1_000_000);
+    let mut config: serde_json::Value = serde_json::from_slice(&first.config).expect("JSON");
+    config["author"] = "somebody".into();
+    let config = config.to_string().into_bytes();
+    let manifest = Image::manifest(&config, serde_json::json!([Image::describe(&first.layer)]));
+    let second = Image { config, manifest: manifest.to_string().into_bytes(), ..first.clone() };
+    for (image, used) in [(first, true), (second, true), (Image::new(500_000), false)] {
+        let liar = Liar::start(image, |_, _| Reply::Honest);
+        client.run(["pull", "-q", &liar.name()]).ok();
+        if used {
+            client.run(["create", &liar.name()]).ok();
+        }
+    }
+    // The third image: its layer as it came, and the tar in it.
+    let lines = client.run(["system", "df", "--format", "{{.TotalCount}} {{.Active}} {{.Reclaimable}}"]).ok();
+    assert!(lines.starts_with("3 2 1.0") && lines.contains("MB (33%)\n"), "{lines}");
+}
+
+#[test]
+fn what_a_small_disk_cannot_take_is_refused_before_it_is_full() {
+    let client = Client::new();
+    let disk = SmallDisk::mount(client.moat.root().join("small"));
+    let run = |args: &[&str]| client.run(["--root", disk.path()].iter().chain(args));
+    let words = ["not enough room in", "are to stay so", "free space there"];
+    // Twenty megabytes as they come, and as many when they are unpacked.
+    let liar = Liar::start(Image::new(20_000_000), |_, _| Reply::Honest);
+    run(&["pull", &liar.name()]).code(1).says(&words);
+    assert_eq!(run(&["image", "prune", "-f"]).ok().lines().count(), 1);
+    // A layer that is compressed for the push.
+    let files = client.moat.root().join("files.tar");
+    let mut tar = Vec::new();
+    flate2::read::GzDecoder::new(&liar.image.layer[..]).read_to_end(&mut tar).expect("a tar");
+    std::fs::write(&files, tar).expect("a file");
+    run(&["import", files.to_str().expect("a UTF-8 path"), &liar.name()]).ok();
+    run(&["push", &liar.name()]).code(1).says(&words);
+    run(&["system", "check"]).ok();
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! `moat ps`.
 
 mod select;
-mod show;
+pub(in crate::cli) mod show;
 
 use std::collections::HashMap;
 use std::io::{self, Write};

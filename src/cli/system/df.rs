@@ -11,6 +11,7 @@ use moat::store::{Image, ImageUsage, Usage};
 use serde_json::{Value, json};
 
 use crate::cli::human;
+use crate::cli::ps::show::{self as ps, Shown};
 use crate::cli::template::Template;
 
 /// Show what images and containers take on the disk
@@ -33,7 +34,8 @@ pub struct Args {
 const SUMMARY: &str = "table {{.Type}}\t{{.TotalCount}}\t{{.Active}}\t{{.Size}}\t{{.Reclaimable}}";
 const IMAGES: &str = "table {{.Repository}}\t{{.Tag}}\t{{.ID}}\t{{.CreatedSince}}\t{{.Size}}\t{{.SharedSize}}\t\
      {{.UniqueSize}}\t{{.Containers}}";
-const CONTAINERS: &str = "table {{.ID}}\t{{.Image}}\t{{.Size}}\t{{.CreatedSince}}\t{{.Names}}";
+const CONTAINERS: &str = "table {{.ID}}\t{{.Image}}\t{{.Command}}\t{{.LocalVolumes}}\t{{.Size}}\t{{.RunningFor}}\t\
+     {{.Status}}\t{{.Names}}";
 
 /// Counts, and prints a table or two.
 pub fn run(args: &Args, root: Root) -> anyhow::Result<ExitCode> {
@@ -51,28 +53,19 @@ pub fn run(args: &Args, root: Root) -> anyhow::Result<ExitCode> {
     let lines: Vec<Value> = images.iter().map(|image| image_line(image, &containers, &usage, now)).collect();
     writeln!(output, "Images space usage:\n")?;
     output.write_all(Template::parse(IMAGES)?.list(&lines, &headers())?.as_bytes())?;
-    let lines = containers.iter().map(|container| {
-        json!({
-            "ID": container.id().short(),
-            "Image": container.config.image,
-            "Size": human::size(engine.written(container)),
-            "CreatedSince": human::ago(container.config.created, now),
-            "Names": container.config.name,
-        })
-    });
-    let lines: Vec<Value> = lines.collect();
+    // As `ps` shows them.
+    let shown = Shown::now(false);
+    let line = |container: &Container| shown.object(container, None, Some((engine.written(container), 0)));
+    let lines: Vec<Value> = containers.iter().map(line).collect();
     writeln!(output, "\nContainers space usage:\n")?;
-    output.write_all(Template::parse(CONTAINERS)?.list(&lines, &headers())?.as_bytes())?;
+    output.write_all(Template::parse(CONTAINERS)?.list(&lines, &ps::headers())?.as_bytes())?;
     Ok(ExitCode::SUCCESS)
 }
 
 fn summary(engine: &Engine, images: &[Image], containers: &[Container], usage: &Usage) -> Vec<Value> {
     let used = |image: &Image| users(image, containers) > 0;
     // What a removal of the unused images would leave is what the used ones need.
-    let kept: u64 = {
-        let used = images.iter().filter(|image| used(image)).filter_map(|image| usage.images.get(&image.id));
-        used.map(|one| one.unique + one.shared).sum::<u64>().min(usage.total)
-    };
+    let kept = usage.together(images.iter().filter(|image| used(image)).map(|image| &image.id));
     let total = usage.total + usage.abandoned;
     let written = |live: bool| -> u64 {
         let some = containers.iter().filter(|container| container.state.status.is_live() == live);
@@ -122,7 +115,7 @@ fn users(image: &Image, containers: &[Container]) -> usize {
 fn headers() -> Value {
     json!({
         "Type": "TYPE", "TotalCount": "TOTAL", "Active": "ACTIVE", "Size": "SIZE", "Reclaimable": "RECLAIMABLE",
-        "Repository": "REPOSITORY", "Tag": "TAG", "ID": "ID", "CreatedSince": "CREATED", "SharedSize": "SHARED SIZE",
-        "UniqueSize": "UNIQUE SIZE", "Containers": "CONTAINERS", "Image": "IMAGE", "Names": "NAMES",
+        "Repository": "REPOSITORY", "Tag": "TAG", "ID": "IMAGE ID", "CreatedSince": "CREATED",
+        "SharedSize": "SHARED SIZE", "UniqueSize": "UNIQUE SIZE", "Containers": "CONTAINERS",
     })
 }

@@ -10,15 +10,11 @@ use std::thread;
 use super::super::digest::{Digest, Hasher};
 use super::super::error::StoreError;
 use super::super::limits::Budget;
-use super::super::room;
 use super::super::staging::{StagedFile, Staging};
 use super::stream::CHUNK;
 
 /// How many pieces may wait for being written.
 const AHEAD: usize = 2;
-
-/// After how many bytes it is looked whether there is room for more.
-const ROOM_STEP: u64 = 64 << 20;
 
 /// A file of the staging directory that will be a blob.
 #[derive(Debug, Clone)]
@@ -39,22 +35,22 @@ impl StagedBlob {
         budget: &Budget,
         name: &str,
     ) -> Result<io::Result<Self>, StoreError> {
-        let mut sink = Sink { file: staging.file()?, hasher: Hasher::default(), looked: 0, budget, name };
+        let mut sink = Sink { file: staging.file()?, hasher: Hasher::default(), budget, name };
         let mut piece = vec![0; CHUNK];
         let read = match fill(reader, &mut piece) {
             // Most files of an archive are small.
-            Ok(length) if length < CHUNK => sink.take(&piece[..length]).map(Ok)?,
-            Ok(_) => sink.take_all(reader, piece)?,
+            Ok(length) if length < CHUNK => sink.take(&piece[..length]).map(Ok),
+            Ok(_) => sink.take_all(reader, piece),
+            Err(e) => Ok(Err(e)),
+        };
+        let failure = match read {
+            Ok(Ok(())) => return sink.finish().map(Ok),
+            Ok(Err(e)) => Ok(Err(e)),
             Err(e) => Err(e),
         };
-        match read {
-            Ok(()) => sink.finish().map(Ok),
-            Err(e) => {
-                // The space is better used by what comes next.
-                std::fs::remove_file(sink.file.path()).map_err(StoreError::io(sink.file.path()))?;
-                Ok(Err(e))
-            }
-        }
+        // The space is better used by what comes next.
+        std::fs::remove_file(sink.file.path()).map_err(StoreError::io(sink.file.path()))?;
+        failure
     }
 }
 
@@ -62,18 +58,12 @@ impl StagedBlob {
 struct Sink<'a> {
     file: StagedFile,
     hasher: Hasher,
-    /// How long the file was when it was looked for room.
-    looked: u64,
-    budget: &'a Budget,
+    budget: &'a Budget<'a>,
     name: &'a str,
 }
 
 impl Sink<'_> {
     fn take(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
-        if self.file.length() - self.looked > ROOM_STEP {
-            self.looked = self.file.length();
-            room::check(self.file.path(), 0)?;
-        }
         self.hasher.update(bytes);
         let stored = self.file.append(bytes)?;
         Ok(self.budget.spend(bytes.len() as u64, stored, self.file.length(), self.name)?)

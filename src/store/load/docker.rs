@@ -6,7 +6,7 @@
 use serde::Deserialize;
 
 use super::super::error::{LoadError, StoreError, shorten};
-use super::super::limits::MAX_IMAGES;
+use super::super::limits::{MAX_IMAGES, MAX_NAMES};
 use super::super::reference::Reference;
 use super::collect::Members;
 use super::plan::{NamedLayer, Plan};
@@ -32,6 +32,11 @@ pub(super) fn images(members: &Members) -> Result<Vec<Plan>, StoreError> {
     }
     if entries.len() > MAX_IMAGES {
         return Err(LoadError::too_many("the archive's images", MAX_IMAGES).into());
+    }
+    let names: usize = entries.iter().filter_map(|entry| entry.repo_tags.as_ref()).map(Vec::len).sum();
+    if names > MAX_NAMES {
+        let what = format!("the names that the archive gives its images, {names},");
+        return Err(LoadError::too_many(what, MAX_NAMES).into());
     }
     entries.into_iter().enumerate().map(|(i, entry)| image(members, i + 1, entry)).collect()
 }

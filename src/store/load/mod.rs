@@ -144,7 +144,7 @@ impl ImageStore {
             let file = fs::File::open(&layer.path).map_err(StoreError::io(&layer.path))?;
             Ok(Segment { file, length: layer.size })
         });
-        let staged = Self::write_index(staging, layers, plan.id)?;
+        let staged = staging.file_with(Self::build_index(layers, plan.id)?.bytes())?;
         Ok(Some((staged, target)))
     }
 
@@ -152,6 +152,15 @@ impl ImageStore {
     pub(super) fn commit(&self, additions: &[Addition]) -> Result<Vec<Loaded>, StoreError> {
         let _lock = self.lock()?;
         let mut entries = self.layout.read_index()?;
+        let loaded = additions.iter().map(|Addition { plan, manifest, origin, .. }| {
+            let (manifest, size) = (manifest.digest, manifest.size);
+            let new = Entry { manifest, size, reference: None, origin: *origin };
+            let replaced = self.give_names(&mut entries, &new, &plan.references);
+            Loaded { id: plan.id, references: plan.references.clone(), replaced }
+        });
+        let loaded = loaded.collect();
+        // What cannot be listed is refused before anything moves in.
+        let index = self.layout.encode_index(&entries)?;
         for addition in additions {
             for blob in addition.blobs() {
                 self.layout.adopt(&blob.path, &blob.digest, blob.size)?;
@@ -162,14 +171,7 @@ impl ImageStore {
         }
         self.layout.sync_blobs()?;
         halt::point("store.adopted");
-        let loaded = additions.iter().map(|Addition { plan, manifest, origin, .. }| {
-            let (manifest, size) = (manifest.digest, manifest.size);
-            let new = Entry { manifest, size, reference: None, origin: *origin };
-            let replaced = self.give_names(&mut entries, &new, &plan.references);
-            Loaded { id: plan.id, references: plan.references.clone(), replaced }
-        });
-        let loaded = loaded.collect();
-        self.layout.write_index(&entries)?;
+        self.layout.replace_index(&index)?;
         Ok(loaded)
     }
 
@@ -181,33 +183,35 @@ impl ImageStore {
         new: &Entry,
         references: &[Reference],
     ) -> Vec<Replaced> {
-        let mut replaced = Vec::new();
-        for reference in references {
-            let Some(at) = entries.iter().position(|entry| entry.reference.as_ref() == Some(reference))
-            else {
-                continue;
-            };
-            if entries[at].manifest == new.manifest {
-                if new.origin.digest.is_some() {
-                    entries[at].origin = new.origin;
+        let wanted: HashSet<&Reference> = references.iter().collect();
+        let (mut has, mut replaced, mut losers) = (HashSet::new(), Vec::new(), Vec::new());
+        for mut entry in std::mem::take(entries) {
+            let name = entry.reference.as_ref().and_then(|name| wanted.get(name).copied());
+            match name {
+                Some(name) if entry.manifest != new.manifest => {
+                    if let Ok(image) = Image::read(&self.layout, &entry) {
+                        replaced.push(Replaced { reference: name.clone(), id: image.id });
+                    }
+                    losers.push(Entry { reference: None, ..entry });
+                    continue;
                 }
-                continue;
+                Some(name) => {
+                    has.insert(name);
+                    if new.origin.digest.is_some() {
+                        entry.origin = new.origin;
+                    }
+                }
+                None => {}
             }
-            let mut old = entries.remove(at);
-            if let Ok(image) = Image::read(&self.layout, &old) {
-                replaced.push(Replaced { reference: reference.clone(), id: image.id });
-            }
-            if entries.iter().all(|entry| entry.manifest != old.manifest) {
-                old.reference = None;
-                entries.push(old);
-            }
+            entries.push(entry);
+        }
+        // An image that has no other name stays without one.
+        let mut listed: HashSet<Digest> = entries.iter().map(|entry| entry.manifest).collect();
+        entries.extend(losers.into_iter().filter(|entry| listed.insert(entry.manifest)));
+        for name in references.iter().filter(|name| has.insert(name)) {
+            entries.push(Entry { reference: Some(name.clone()), ..new.clone() });
         }
         let ours = |entry: &Entry| entry.manifest == new.manifest;
-        for reference in references {
-            if !entries.iter().any(|entry| ours(entry) && entry.reference.as_ref() == Some(reference)) {
-                entries.push(Entry { reference: Some(reference.clone()), ..new.clone() });
-            }
-        }
         // An image has an entry without a name only while it has no name.
         if entries.iter().any(|entry| ours(entry) && entry.reference.is_some()) {
             entries.retain(|entry| !ours(entry) || entry.reference.is_some());

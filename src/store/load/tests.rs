@@ -9,8 +9,10 @@ use serde_json::{Value, json};
 use tar::{Builder, EntryType, Header};
 
 use super::*;
+use crate::record;
 use crate::root::Root;
-use crate::store::{ImageUser, Removed};
+use crate::store::limits::MAX_NAMES;
+use crate::store::{ImageUser, Pulled, Removed, WantedLayer};
 
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 const INDEX: &str = "application/vnd.oci.image.index.v1+json";
@@ -447,6 +449,198 @@ fn one_bad_image_keeps_the_good_ones_of_its_archive_out() {
     blobs.extend(more.into_iter().skip(1));
     let error = fixture.refused(&oci(blobs, &[first, second]));
     assert!(error.contains("layer 1") && error.contains("expected diff_id"), "{error}");
+}
+
+#[test]
+fn an_archive_gives_no_more_names_than_it_may() {
+    let fixture = Fixture::new();
+    let tar = layer("a");
+    let tags = |count: usize| -> Vec<String> { (0..count).map(|i| format!("app:{i}")).collect() };
+    let load =
+        |tags: &[String], tar: &[u8]| docker(&tags.iter().map(String::as_str).collect::<Vec<_>>(), &[tar]);
+    let error = fixture.refused(&load(&tags(MAX_NAMES + 1), &tar));
+    assert!(error.contains("names that the archive gives its images, 1025, are more than 1024"), "{error}");
+    let all = tags(MAX_NAMES);
+    let first = fixture.load(&load(&all, &tar)).unwrap().remove(0);
+    // All of them go to another image, which may name one twice.
+    let mut twice = all.clone();
+    twice[1] = twice[0].clone();
+    let second = fixture.load(&load(&twice, &layer("b"))).unwrap().remove(0);
+    assert_eq!(second.replaced.len(), MAX_NAMES - 1);
+    let names = |id: ImageId| fixture.store.resolve(&id.to_string()).unwrap().references;
+    assert_eq!((names(first.id).len(), names(second.id).len()), (1, MAX_NAMES - 1));
+    let third = fixture.load(&load(&all, &layer("c"))).unwrap().remove(0);
+    assert_eq!((names(first.id).len(), names(second.id).len(), names(third.id).len()), (0, 0, MAX_NAMES));
+    assert_eq!(fixture.store.layout.read_index().unwrap().len(), MAX_NAMES + 2);
+}
+
+#[test]
+fn a_list_of_images_that_could_not_be_read_again_is_not_written() {
+    let fixture = Fixture::new();
+    let tar = layer("a");
+    fixture.load(&docker(&["app"], &[&tar])).unwrap();
+    let entry = fixture.store.layout.read_index().unwrap().remove(0);
+    let long = "x".repeat(200);
+    let name = |i: usize| Some(format!("{long}:{i:06}{}", "y".repeat(120)).parse().unwrap());
+    let full = |count: usize| -> Vec<Entry> {
+        (0..count).map(|i| Entry { reference: name(i), ..entry.clone() }).collect()
+    };
+    let length = |count: usize| fixture.store.layout.encode_index(&full(count)).unwrap().len();
+    let most = usize::try_from(record::MAX_RECORD).unwrap() / (length(2) - length(1)) - 10;
+    fixture.store.layout.write_index(&full(most)).unwrap();
+    let path = fixture.directory.path().join("images/index.json");
+    let before = fs::read(&path).unwrap();
+    let names: Vec<String> = (0..MAX_NAMES).map(|i| format!("{long}:new{i}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let error = fixture.refused(&docker(&names, &[&layer("b")]));
+    assert!(error.contains("has no place for more names") && error.contains("moat rmi"), "{error}");
+    assert_eq!(fs::read(&path).unwrap(), before);
+    assert_eq!(fixture.store.list().unwrap().len(), 1);
+}
+
+/// Pulls an image of one layer, which the registry has as `stored`.
+fn pull(fixture: &Fixture, name: &str, tar: &[u8], stored: &[u8]) -> Digest {
+    let config = config(&[tar]);
+    let manifest = serde_json::to_vec(&json!({
+        "schemaVersion": 2, "mediaType": MANIFEST, "config": descriptor_of(CONFIG, &config),
+        "layers": [descriptor_of(LAYER, stored)],
+    }));
+    let (manifest, digest) = (manifest.unwrap(), Digest::of(stored));
+    let what = "layer 1".to_owned();
+    let wanted = WantedLayer { what, digest, size: stored.len() as u64, diff_id: Digest::of(tar) };
+    let incoming = fixture.store.incoming(name, std::slice::from_ref(&wanted)).unwrap();
+    let rest = stored.to_vec();
+    let mut fetch = |offset: u64| -> std::io::Result<Box<dyn Read>> {
+        Ok(Box::new(std::io::Cursor::new(rest[usize::try_from(offset).unwrap()..].to_vec())))
+    };
+    let layer = incoming.layer(&wanted, &mut fetch, &|_| ()).unwrap();
+    let digest = Digest::of(&manifest);
+    let references = [name.parse().unwrap()];
+    let pulled = Pulled {
+        references: &references,
+        digest,
+        manifest: &manifest,
+        config: &config,
+        layers: vec![&layer],
+    };
+    incoming.finish(&pulled).unwrap();
+    assert_eq!(fs::read_dir(fixture.store.partial()).unwrap().count(), 0);
+    digest
+}
+
+#[test]
+fn what_goes_out_under_a_name_is_what_came_under_it() {
+    let fixture = Fixture::new();
+    let tar = layer("a");
+    let (first, second) =
+        (pull(&fixture, "a.example/x", &tar, &gzip(&tar)), pull(&fixture, "b.example/x", &tar, &zstd(&tar)));
+    let outgoing = |name: &str| {
+        let image = fixture.store.resolve("a.example/x").unwrap();
+        fixture.store.outgoing(&image, &name.parse().unwrap(), |_| ()).unwrap().manifest.digest
+    };
+    // By name, by repository, and else what came last.
+    for (name, expected) in [
+        ("a.example/x", first),
+        ("b.example/x", second),
+        ("a.example/x:2", first),
+        ("b.example/x:2", second),
+        ("c.example/x", second),
+    ] {
+        assert_eq!(outgoing(name), expected, "{name}");
+    }
+    fixture.store.tag("a.example/x", &"c.example/x".parse().unwrap()).unwrap();
+    assert_eq!(outgoing("c.example/x"), first);
+}
+
+#[test]
+fn with_the_last_tag_of_a_repository_go_its_names_by_digest() {
+    let fixture = Fixture::new();
+    let (empty, tar) = (fixture.files(), layer("a"));
+    let digest = pull(&fixture, "a.example/x:1", &tar, &gzip(&tar));
+    let by_digest = format!("a.example/x@{digest}");
+    pull(&fixture, &by_digest, &tar, &gzip(&tar));
+    let untagged = |name: &str| Removed::Untagged(name.parse().unwrap());
+    fixture.store.tag("a.example/x:1", &"a.example/x:2".parse().unwrap()).unwrap();
+    assert_eq!(fixture.remove("a.example/x:2"), [untagged("a.example/x:2")]);
+    let removed = fixture.remove("a.example/x:1");
+    assert_eq!(removed[..2], [untagged("a.example/x:1"), untagged(&by_digest)]);
+    assert!(removed[2..].iter().all(|one| matches!(one, Removed::Deleted(_))), "{removed:?}");
+    let mut after = fixture.files();
+    after.retain(|path| !path.ends_with("partial"));
+    assert_eq!(after, empty);
+}
+
+/// Reads an archive that is saved while its image goes.
+struct Remover<'a> {
+    fixture: &'a Fixture,
+    archive: Vec<u8>,
+}
+
+impl Write for Remover<'_> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        if self.archive.is_empty() {
+            self.fixture.remove("app");
+        }
+        self.archive.extend(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn what_is_saved_may_be_removed_meanwhile() {
+    let fixture = Fixture::new();
+    let empty = fixture.files();
+    // More than the buffer before the archive.
+    let tar = layer(&"content".repeat(10_000));
+    fixture.load(&docker(&["app"], &[&tar])).unwrap();
+    let mut sink = Remover { fixture: &fixture, archive: Vec::new() };
+    fixture.store.save(&["app".to_owned()], &mut sink).unwrap();
+    let archive = sink.archive;
+    assert_eq!(fixture.files(), empty);
+    fixture.load(&archive).unwrap();
+    fixture.store.disk(&fixture.store.resolve("app").unwrap()).unwrap();
+}
+
+#[test]
+fn a_repository_is_saved_with_all_of_its_tags() {
+    let (from, to) = (Fixture::new(), Fixture::new());
+    from.load(&docker(&["app:1", "app:2", "other:1"], &[&layer("a")])).unwrap();
+    from.load(&docker(&["app:3"], &[&layer("b")])).unwrap();
+    let saved = |wanted: &[&str]| {
+        let mut archive = Vec::new();
+        let wanted: Vec<String> = wanted.iter().map(|&name| name.to_owned()).collect();
+        from.store.save(&wanted, &mut archive).unwrap();
+        let mut names: Vec<String> = Vec::new();
+        for image in to.load(&archive).unwrap() {
+            names.extend(image.references.iter().map(Reference::familiar));
+        }
+        names.sort();
+        names
+    };
+    assert_eq!(saved(&["app"]), ["app:1", "app:2", "app:3"]);
+    assert_eq!(saved(&["app:3", "app", "other:1"]), ["app:1", "app:2", "app:3", "other:1"]);
+    assert_eq!(saved(&["app:2"]), ["app:2"]);
+    let error = from.store.save(&["nothing".to_owned()], &mut Vec::new()).unwrap_err();
+    assert_eq!(error.to_string(), "No such image: nothing:latest");
+}
+
+#[test]
+fn what_images_share_counts_once_for_any_of_them() {
+    let fixture = Fixture::new();
+    let (shared, own) = (layer(&"shared".repeat(100_000)), layer(&"own".repeat(10_000)));
+    let ids: Vec<ImageId> = [vec![&shared[..], &own], vec![&shared], vec![&own]]
+        .iter()
+        .enumerate()
+        .map(|(i, layers)| fixture.load(&docker(&[&format!("app:{i}")], layers)).unwrap()[0].id)
+        .collect();
+    let usage = fixture.store.usage().unwrap();
+    assert_eq!(usage.together(&ids), usage.total);
+    assert_eq!(usage.together(&ids[..2]), usage.total - usage.images[&ids[2]].unique);
+    assert_eq!(usage.together([]), 0);
 }
 
 proptest! {
