@@ -155,6 +155,7 @@ impl Session {
         output: Option<StdUnixStream>,
         size: Option<TerminalSize>,
     ) -> Answer {
+        let joins = matches!(*self.monitor.phase.borrow(), Phase::Up(_));
         let Ok(run) = self.monitor.up().await else { return Ok(self.monitor.last_end.borrow().clone()) };
         let stdin = if wants_stdin { run.stdin() } else { None };
         let (terminal, once) = {
@@ -162,6 +163,10 @@ impl Session {
             (process.terminal, process.stdin_once)
         };
         if let Some(size) = size {
+            // A process is told of a change only, and one that has drawn its screen already must draw it again.
+            if joins {
+                let _ = run.agent.resize(MAIN, other_than(size)).await;
+            }
             let _ = run.agent.resize(MAIN, size).await;
         }
         let has_stdin = stdin.is_some();
@@ -294,6 +299,12 @@ impl Session {
             Err((failure, message)) => MonitorMessage::ArchiveFailed { failure, message },
         })
     }
+}
+
+/// A size that differs from `size` as Docker's does.
+fn other_than(size: TerminalSize) -> TerminalSize {
+    let other = |length: u16| length.checked_add(1).unwrap_or(length - 1);
+    TerminalSize { rows: other(size.rows), columns: other(size.columns) }
 }
 
 /// How a client ended a session.
