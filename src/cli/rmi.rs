@@ -33,7 +33,7 @@ pub fn run(args: Args, root: &Root) -> anyhow::Result<ExitCode> {
         match remove(&engine, name, args.force) {
             Ok(removed) => removed.iter().for_each(report),
             Err(e) => {
-                eprintln!("moat: {e}");
+                crate::cli::complain(e);
                 code = ExitCode::FAILURE;
             }
         }

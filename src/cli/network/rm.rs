@@ -26,7 +26,7 @@ pub fn run(args: &Args, root: Root) -> anyhow::Result<ExitCode> {
             Ok(()) => say!("{name}"),
             Err(NetworkError::NotFound(_)) if args.force => {}
             Err(e) => {
-                eprintln!("moat: {e}");
+                crate::cli::complain(e);
                 code = ExitCode::FAILURE;
             }
         }

@@ -63,7 +63,7 @@ pub fn prune(engine: &Engine, all: bool, selection: &Selection) -> anyhow::Resul
             // In use, or gone by somebody else's hand.
             Err(EngineError::Store(StoreError::Conflict { .. } | StoreError::NoSuchImage(_))) => {}
             Err(e) => {
-                eprintln!("moat: {e}");
+                crate::cli::complain(e);
                 code = ExitCode::FAILURE;
             }
         }
