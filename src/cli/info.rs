@@ -66,7 +66,7 @@ fn object(engine: &Engine) -> anyhow::Result<Value> {
         "Name": host.nodename().to_string_lossy(),
         "DockerRootDir": engine.root().path().display().to_string(),
         "DefaultRuntime": "moat",
-        "GuestKernel": Artifacts::find()?.kernel().display().to_string(),
+        "GuestKernel": Artifacts::find().ok().map(|found| found.kernel().display().to_string()),
     }))
 }
 
@@ -94,7 +94,7 @@ Architecture: {{.Architecture}}
 CPUs: {{.NCPU}}
 Name: {{.Name}}
 Moat Root Dir: {{.DockerRootDir}}
-Guest Kernel: {{.GuestKernel}}
+Guest Kernel: {{with .GuestKernel}}{{.}}{{else}}not found, see 'moat doctor'{{end}}
 ",
     )?;
     let mut text = lines.apply(object)?;

@@ -247,6 +247,30 @@ fn health_is_checked_and_shown() {
 }
 
 #[test]
+fn a_life_is_told_by_events() {
+    let moat = Moat::with(&["busybox"]);
+    moat.sleeper(&["--name", "box"]);
+    moat.run(["exec", "box", "true"]).ok();
+    moat.run(["rm", "-f", "box"]).ok();
+    let past = |words: &[&str]| {
+        moat.run(["events", "--since", "1h", "--until", "0s"].iter().chain(words).copied()).ok()
+    };
+    let own = ["--filter", "container=box", "--format"];
+    let actions = past(&[&own[..], &["{{.Action}}"]].concat());
+    let expected =
+        ["create", "start", "exec_create: true", "exec_start: true", "exec_die", "kill", "die", "destroy"];
+    assert_eq!(actions.lines().collect::<Vec<_>>(), expected);
+    let ids = past(&[&own[..], &["{{with .Actor.Attributes.execID}}{{.}}{{end}}"]].concat());
+    let ids: Vec<&str> = ids.lines().filter(|id| !id.is_empty()).collect();
+    assert!(ids.len() == 3 && ids.iter().all(|id| id.len() == 64 && *id == ids[0]), "{ids:?}");
+    let ends = past(&["--filter", "event=die", "--format", "{{.Actor.Attributes.execDuration}}"]);
+    assert!(ends.trim().parse::<u32>().is_ok(), "{ends}");
+    let networks = past(&["--filter", "type=network", "--format", "{{.Action}} {{.Actor.Attributes.name}}"]);
+    assert_eq!(networks, "connect bridge\ndisconnect bridge\n");
+    moat.assert_clean();
+}
+
+#[test]
 fn out_of_memory_is_told() {
     let moat = Moat::with(&["busybox"]);
     // One line without an end, kept in memory.
