@@ -28,7 +28,7 @@ pub fn run(_: &Args, root: Root) -> anyhow::Result<ExitCode> {
         match start::start(&engine, &container) {
             Ok(()) => say!("{}", container.config.name),
             Err(e) => {
-                eprintln!("moat: {}", super::explain(&e));
+                super::complain(super::explain(&e));
                 code = ExitCode::FAILURE;
             }
         }

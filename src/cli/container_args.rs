@@ -1,7 +1,8 @@
 //! What `run` and `create` let the user say about a new container.
 
+use std::collections::BTreeMap;
 use std::num::NonZeroU32;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
@@ -50,6 +51,9 @@ pub struct ContainerArgs {
     /// Say something about the container
     #[arg(short, long, value_name = "NAME[=VALUE]", value_parser = parse::label)]
     label: Vec<(String, String)>,
+    /// Read labels from a file, one NAME=VALUE a line
+    #[arg(long, value_name = "FILE")]
+    label_file: Vec<PathBuf>,
     /// Replace the image's entry point; empty for none
     #[arg(long, value_name = "COMMAND")]
     entrypoint: Option<String>,
@@ -81,6 +85,9 @@ pub struct ContainerArgs {
     /// Mount a file system in memory
     #[arg(long, value_name = "DIR[:OPTIONS]", value_parser = parse::tmpfs_mount)]
     tmpfs: Vec<Tmpfs>,
+    /// Who keeps the log: json-file or local, which both stand for Moat
+    #[arg(long, value_name = "DRIVER", value_parser = parse::log_driver)]
+    log_driver: Option<()>,
     /// Bound the log: max-size=SIZE, max-file=NUMBER
     #[arg(long, value_name = "NAME=VALUE", value_parser = parse::log_option)]
     log_opt: Vec<LogOption>,
@@ -98,7 +105,7 @@ struct ResourceArgs {
     memory: Option<u32>,
     /// Processor time, such as 0.5 or 2; also how many processors the container sees (rounded up)
     #[arg(long, value_name = "NUMBER", value_parser = parse::cpus)]
-    cpus: Option<NonZeroU32>,
+    cpus: Option<u32>,
     /// How many processes it may have; -1 for no limit
     #[arg(long, value_name = "NUMBER", value_parser = parse::pids_limit, allow_negative_numbers = true)]
     pids_limit: Option<i64>,
@@ -137,22 +144,22 @@ struct HealthArgs {
     #[arg(long, value_name = "COMMAND")]
     health_cmd: Option<String>,
     /// Time between two checks [default: 30s]
-    #[arg(long, value_name = "DURATION", value_parser = parse::duration)]
+    #[arg(long, value_name = "DURATION", value_parser = parse::health_duration)]
     health_interval: Option<Duration>,
     /// Time a check may take [default: 30s]
-    #[arg(long, value_name = "DURATION", value_parser = parse::duration)]
+    #[arg(long, value_name = "DURATION", value_parser = parse::health_duration)]
     health_timeout: Option<Duration>,
     /// Time after the start in which a failed check does not count [default: 0s]
-    #[arg(long, value_name = "DURATION", value_parser = parse::duration)]
+    #[arg(long, value_name = "DURATION", value_parser = parse::health_duration)]
     health_start_period: Option<Duration>,
     /// Time between two checks in the start period [default: 5s]
-    #[arg(long, value_name = "DURATION", value_parser = parse::duration)]
+    #[arg(long, value_name = "DURATION", value_parser = parse::health_duration)]
     health_start_interval: Option<Duration>,
     /// How many failed checks in a row mean that it is not well [default: 3]
     #[arg(long, value_name = "NUMBER")]
     health_retries: Option<u32>,
     /// Do not check, whatever the image says
-    #[arg(long, conflicts_with = "health_cmd")]
+    #[arg(long, conflicts_with_all = ["health_cmd", "health_interval", "health_timeout", "health_start_period", "health_start_interval", "health_retries"])]
     no_healthcheck: bool,
 }
 
@@ -175,6 +182,8 @@ impl ContainerArgs {
         let (image, command) = (words.next().unwrap_or_default(), words.collect());
         let pids_limit = self.resources.pids_limit.and_then(|limit| u32::try_from(limit).ok());
         let (network, expose) = self.network.request()?;
+        let mut labels = labels(&self.label_file)?;
+        labels.extend(self.label);
         Ok(CreateOptions {
             network,
             expose,
@@ -189,8 +198,8 @@ impl ContainerArgs {
             terminal: self.tty,
             open_stdin: self.interactive,
             stdin_once: self.interactive && attached,
-            memory_mib: self.resources.memory,
-            milli_cpus: self.resources.cpus,
+            memory_mib: self.resources.memory.filter(|&mib| mib > 0),
+            milli_cpus: self.resources.cpus.and_then(NonZeroU32::new),
             pids_limit: pids_limit.and_then(NonZeroU32::new),
             ulimits: self.resources.ulimit,
             shm_size: self.resources.shm_size,
@@ -198,7 +207,7 @@ impl ContainerArgs {
             read_only: self.read_only,
             tmpfs: self.tmpfs,
             auto_remove: self.rm,
-            labels: self.label.into_iter().collect(),
+            labels,
             restart: self.restart,
             health: self.health.options(),
             log: parse::log_limits(&self.log_opt),
@@ -230,44 +239,34 @@ impl HealthArgs {
     }
 }
 
-/// Makes sure that the file for the id can be written before there is an id.
-///
-/// # Errors
-/// When it exists already.
-pub fn check_cidfile(path: Option<&Path>) -> anyhow::Result<()> {
-    if let Some(path) = path
-        && path.exists()
-    {
-        bail!(
-            "container ID file found, make sure the other container isn't running or delete {}",
-            path.display()
-        );
-    }
-    Ok(())
-}
-
-/// Writes a container's id to the file.
-///
-/// # Errors
-/// When it cannot be written.
-pub fn write_cidfile(path: Option<&Path>, id: &str) -> anyhow::Result<()> {
-    let Some(path) = path else { return Ok(()) };
-    std::fs::write(path, id).with_context(|| format!("cannot write the container's id to {}", path.display()))
-}
-
-/// The variables of the files, then those of the command line. A name alone takes its value from this process; one that
-/// is not set here is taken away from the image's.
-pub fn variables(files: &[PathBuf], flags: Vec<String>) -> anyhow::Result<Vec<String>> {
-    let mut variables = Vec::new();
+/// What `take` makes of each line of the files that says something.
+fn lines<T>(files: &[PathBuf], take: impl Fn(&str) -> anyhow::Result<T>) -> anyhow::Result<Vec<T>> {
+    let mut taken = Vec::new();
     for path in files {
-        let text = std::fs::read_to_string(path)
-            .with_context(|| format!("cannot read the variables in {}", path.display()))?;
-        for line in
-            text.lines().map(str::trim_start).filter(|line| !line.is_empty() && !line.starts_with('#'))
-        {
-            variables.push(variable(line).with_context(|| format!("in {}", path.display()))?);
+        let text =
+            std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+        let lines = text.lines().map(str::trim_start);
+        for line in lines.filter(|line| !line.is_empty() && !line.starts_with('#')) {
+            taken.push(take(line).with_context(|| format!("in {}", path.display()))?);
         }
     }
+    Ok(taken)
+}
+
+/// The labels of the files.
+fn labels(files: &[PathBuf]) -> anyhow::Result<BTreeMap<String, String>> {
+    let labels = lines(files, |line| match parse::label(line) {
+        Ok((name, _)) if name.contains(char::is_whitespace) => bail!("the label '{name}' has blanks in it"),
+        other => other.map_err(anyhow::Error::msg),
+    });
+    Ok(labels?.into_iter().collect())
+}
+
+/// The variables of the files, then those of the command line. A name alone takes its value from this process. One that is
+/// not set here is taken away from the image's by the command line, and as with Docker, says nothing in a file.
+pub fn variables(files: &[PathBuf], flags: Vec<String>) -> anyhow::Result<Vec<String>> {
+    let mut variables = lines(files, variable)?;
+    variables.retain(|variable| variable.contains('='));
     for flag in flags {
         variables.push(variable(&flag)?);
     }
@@ -319,11 +318,41 @@ mod tests {
     }
 
     #[test]
+    fn labels_come_from_files_and_flags() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), "# comment\na=1\nb=two words\n\nbare\n").unwrap();
+        let path = file.path().to_str().unwrap();
+        let line = Line::try_parse_from([
+            "x",
+            "--label",
+            "a=2",
+            "--label-file",
+            path,
+            "--log-driver",
+            "local",
+            "img",
+        ]);
+        let options = line.unwrap().container.options(true).unwrap();
+        let labels: Vec<_> = options.labels.iter().map(|(n, v)| format!("{n}={v}")).collect();
+        assert_eq!(labels, ["a=2", "b=two words", "bare="]);
+        std::fs::write(file.path(), "=x\n").unwrap();
+        assert!(super::labels(&[file.path().to_owned()]).is_err());
+    }
+
+    #[test]
+    fn zero_is_the_default() {
+        let line = Line::try_parse_from(["x", "-m", "0", "--cpus", "0", "img"]).unwrap();
+        let options = line.container.options(true).unwrap();
+        assert_eq!((options.memory_mib, options.milli_cpus), (None, None));
+    }
+
+    #[test]
     fn variables_come_from_files_and_flags() {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), "# comment\n\nA=1\n  B=two words\nMOAT_TEST_UNSET\n").unwrap();
         let read = variables(&[file.path().to_owned()], vec!["C=".to_owned()]).unwrap();
-        assert_eq!(read, ["A=1", "B=two words", "MOAT_TEST_UNSET", "C="]);
+        assert_eq!(read, ["A=1", "B=two words", "C="]);
+        assert_eq!(variables(&[], vec!["MOAT_TEST_UNSET".to_owned()]).unwrap(), ["MOAT_TEST_UNSET"]);
         assert!(variables(&[], vec!["=x".to_owned()]).is_err());
         assert!(variables(&[], vec!["A B=x".to_owned()]).is_err());
         assert!(variables(&["/nonexistent".into()], Vec::new()).is_err());

@@ -5,7 +5,8 @@ use std::process::ExitCode;
 use moat::engine::Engine;
 use moat::root::Root;
 
-use super::container_args::{ContainerArgs, check_cidfile, write_cidfile};
+use super::cidfile::CidFile;
+use super::container_args::ContainerArgs;
 use super::pull::Missing;
 
 /// Create a container that waits to be started
@@ -29,11 +30,12 @@ pub struct Args {
 
 /// Creates a container and prints its id.
 pub fn run(args: Args, root: Root) -> anyhow::Result<ExitCode> {
-    let cidfile = args.container.cidfile.clone();
-    check_cidfile(cidfile.as_deref())?;
+    let cidfile = CidFile::create(args.container.cidfile.as_deref())?;
     args.image.provide(args.container.image(), &root)?;
     let container = Engine::open(root)?.create(args.container.options(true)?)?;
-    write_cidfile(cidfile.as_deref(), container.id().as_str())?;
+    if let Some(cidfile) = cidfile {
+        cidfile.write(container.id().as_str())?;
+    }
     say!("{}", container.id());
     Ok(ExitCode::SUCCESS)
 }

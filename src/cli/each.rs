@@ -11,25 +11,38 @@ use moat::monitor::wire::{ClientMessage, MonitorMessage};
 use moat_protocol::frame::FrameError;
 
 /// How often a container may slip away between finding its monitor and asking it.
-const ATTEMPTS: usize = 5;
+pub const ATTEMPTS: usize = 5;
 
 /// Does `work` with each container that `wanted` names and prints what was typed for it; goes on after an error.
 pub fn each(
     engine: &Engine,
     wanted: &[String],
-    mut work: impl FnMut(&Container) -> anyhow::Result<()>,
+    work: impl FnMut(&Container) -> anyhow::Result<()>,
 ) -> ExitCode {
-    let mut code = ExitCode::SUCCESS;
+    match count_failures(engine, wanted, |_| false, work) {
+        0 => ExitCode::SUCCESS,
+        _ => ExitCode::FAILURE,
+    }
+}
+
+/// As [`each`]; tells how many errors there were. One that is `forgiven` is told to the user and does not count.
+pub fn count_failures(
+    engine: &Engine,
+    wanted: &[String],
+    forgiven: impl Fn(&anyhow::Error) -> bool,
+    mut work: impl FnMut(&Container) -> anyhow::Result<()>,
+) -> usize {
+    let mut failures = 0;
     for name in wanted {
         match engine.find(name).map_err(anyhow::Error::from).and_then(|container| work(&container)) {
             Ok(()) => say!("{name}"),
             Err(e) => {
-                eprintln!("moat: {}", super::explain(&e));
-                code = ExitCode::FAILURE;
+                super::complain(super::explain(&e));
+                failures += usize::from(!forgiven(&e));
             }
         }
     }
-    code
+    failures
 }
 
 /// What came of a request.

@@ -8,7 +8,7 @@ use anyhow::Context;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use moat::engine::event_log::EventLog;
-use moat::engine::events::Event;
+use moat::engine::events::{Event, Kind};
 use moat::root::Root;
 use serde_json::{Value, json};
 
@@ -16,7 +16,7 @@ use super::filter::{Filters, has_label};
 use super::template::Template;
 use super::{human, moment};
 
-/// Show what happens to containers
+/// Show what happens to containers, images and networks
 ///
 /// Without --since only what happens from now on. The fields for --format are .Time .TimeNano .Type .Action .Status .ID
 /// .From .Scope .Actor.ID .Actor.Attributes.
@@ -25,9 +25,10 @@ use super::{human, moment};
   moat events
   moat events --since 10m --until 0m
   moat events --filter container=web --filter event=die
+  moat events --filter type=image --filter type=network
   moat events --format '{{.Action}} {{.Actor.Attributes.name}}'
 
-The keys for --filter are container, event, image, label and type.")]
+The keys for --filter are container, event, image, label, network and type.")]
 pub struct Args {
     /// Begin with what happened at this time, or so long ago
     #[arg(long, value_name = "TIME", value_parser = moment::parse_moment)]
@@ -43,7 +44,7 @@ pub struct Args {
     format: Option<String>,
 }
 
-const KEYS: [&str; 5] = ["container", "event", "image", "label", "type"];
+const KEYS: [&str; 6] = ["container", "event", "image", "label", "network", "type"];
 
 /// Prints events as they come.
 pub fn run(args: &Args, root: &Root) -> anyhow::Result<ExitCode> {
@@ -55,6 +56,7 @@ pub fn run(args: &Args, root: &Root) -> anyhow::Result<ExitCode> {
         // A field that does not exist is told at once, not when something happens.
         let nothing = Event {
             time: Timestamp::UNIX_EPOCH,
+            kind: Kind::Container,
             action: String::new(),
             id: String::new(),
             attributes: [].into(),
@@ -97,17 +99,24 @@ pub fn run(args: &Args, root: &Root) -> anyhow::Result<ExitCode> {
 /// Several values of one key are alternatives, of labels all must be there; several keys must all match.
 fn wanted(filters: &Filters, event: &Event) -> bool {
     let attribute = |name: &str| event.attributes.get(name).map_or("", String::as_str);
-    let image = attribute("image");
-    filters.any("type", |kind| kind == "container")
+    let named =
+        |wanted: &str| attribute("name") == wanted || (!wanted.is_empty() && event.id.starts_with(wanted));
+    filters.any("type", |kind| kind == event.kind.name())
         && filters.any("event", |action| {
             // `health_status` stands for `health_status: healthy`, too.
             event.action == action || event.action.split_once(':').is_some_and(|(kind, _)| kind == action)
         })
-        && filters.any("container", |wanted| {
-            attribute("name") == wanted.trim_start_matches('/')
-                || (!wanted.is_empty() && event.id.starts_with(wanted))
+        && filters
+            .any("container", |wanted| event.kind == Kind::Container && named(wanted.trim_start_matches('/')))
+        && filters.any("network", |wanted| event.kind == Kind::Network && named(wanted))
+        && filters.any("image", |wanted| {
+            let is_wanted = |image: &str| image == wanted || without_tag(image) == wanted;
+            match event.kind {
+                Kind::Container => is_wanted(attribute("image")),
+                Kind::Image => is_wanted(&event.id) || is_wanted(attribute("name")),
+                Kind::Network => false,
+            }
         })
-        && filters.any("image", |wanted| image == wanted || without_tag(image) == wanted)
         && filters.values("label").iter().all(|wanted| has_label(wanted, &event.attributes))
 }
 
@@ -122,7 +131,8 @@ fn without_tag(image: &str) -> &str {
 fn line(event: &Event, zone: &TimeZone) -> String {
     let attributes: Vec<_> = event.attributes.iter().map(|(name, value)| format!("{name}={value}")).collect();
     let time = moment::nanoseconds(event.time, zone);
-    human::harmless(&format!("{time} container {} {} ({})", event.action, event.id, attributes.join(", ")))
+    let (kind, action) = (event.kind.name(), &event.action);
+    human::harmless(&format!("{time} {kind} {action} {} ({})", event.id, attributes.join(", ")))
 }
 
 /// The names that Go's templates have for an event.
@@ -130,8 +140,8 @@ fn object(event: &Event) -> Value {
     json!({
         "Status": event.action,
         "ID": event.id,
-        "From": event.attributes.get("image"),
-        "Type": "container",
+        "From": from(event),
+        "Type": event.kind.name(),
         "Action": event.action,
         "Actor": {"ID": event.id, "Attributes": event.attributes},
         "Scope": "local",
@@ -145,14 +155,19 @@ fn as_json(event: &Event) -> Value {
     json!({
         "status": event.action,
         "id": event.id,
-        "from": event.attributes.get("image"),
-        "Type": "container",
+        "from": from(event),
+        "Type": event.kind.name(),
         "Action": event.action,
         "Actor": {"ID": event.id, "Attributes": event.attributes},
         "scope": "local",
         "time": event.time.as_second(),
         "timeNano": nanoseconds(event),
     })
+}
+
+/// The image of the container that it is about.
+fn from(event: &Event) -> Option<&String> {
+    event.attributes.get("image").filter(|_| event.kind == Kind::Container)
 }
 
 fn nanoseconds(event: &Event) -> i64 {
@@ -168,10 +183,16 @@ mod tests {
             [("image", "localhost/busybox:1"), ("name", "web"), ("tier", "a"), ("exitCode", "0")];
         Event {
             time: "2026-01-02T14:04:05.5Z".parse().unwrap(),
+            kind: Kind::Container,
             action: "health_status: healthy".to_owned(),
             id: "0123456789abcdef".to_owned(),
             attributes: attributes.map(|(name, value)| (name.to_owned(), value.to_owned())).into(),
         }
+    }
+
+    fn is_wanted(filters: &[&str], event: &Event) -> bool {
+        let texts: Vec<String> = filters.iter().map(|text| (*text).to_owned()).collect();
+        wanted(&Filters::parse(&texts, &KEYS).unwrap(), event)
     }
 
     #[test]
@@ -207,9 +228,34 @@ mod tests {
             (&["label=tier=a", "label=name"], true),
             (&["label=tier=b"], false),
             (&["type=image"], false),
+            (&["type=image", "type=container"], true),
+            (&["network=web"], false),
         ] {
-            let texts: Vec<String> = filters.iter().map(|text| (*text).to_owned()).collect();
-            assert_eq!(wanted(&Filters::parse(&texts, &KEYS).unwrap(), &event()), expected, "{filters:?}");
+            assert_eq!(is_wanted(filters, &event()), expected, "{filters:?}");
         }
+    }
+
+    #[test]
+    fn images_and_networks_are_told_apart() {
+        let image = Event { kind: Kind::Image, action: "tag".to_owned(), ..event() };
+        let image = Event { attributes: [("name".to_owned(), "localhost/x:1".to_owned())].into(), ..image };
+        let network = Event { kind: Kind::Network, action: "connect".to_owned(), ..event() };
+        for (filters, of_image, of_network) in [
+            (&["type=image"][..], true, false),
+            (&["type=network"], false, true),
+            (&["image=localhost/x"], true, false),
+            (&["image=0123456789abcdef"], true, false),
+            (&["network=web"], false, true),
+            (&["network=0123"], false, true),
+            (&["container=web"], false, false),
+            (&["image=localhost/busybox"], false, false),
+        ] {
+            assert_eq!(is_wanted(filters, &image), of_image, "{filters:?}");
+            assert_eq!(is_wanted(filters, &network), of_network, "{filters:?}");
+        }
+        let line = line(&image, &TimeZone::UTC);
+        assert!(line.ends_with("Z image tag 0123456789abcdef (name=localhost/x:1)"), "{line}");
+        assert_eq!(object(&network)["Type"], "network");
+        assert_eq!(as_json(&image)["Type"], "image");
     }
 }

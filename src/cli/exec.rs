@@ -100,12 +100,12 @@ pub fn run(args: Args, root: Root) -> anyhow::Result<ExitCode> {
         End::Detached => ExitCode::SUCCESS,
         End::Exited { code, error } => {
             if let Some(error) = error {
-                eprintln!("moat: {error}");
+                super::complain(error);
             }
             ExitCode::from(code)
         }
         End::Failed { code, message } => {
-            eprintln!("moat: cannot run the command in container {wanted}: {message}");
+            super::complain(format_args!("cannot run the command in container {wanted}: {message}"));
             // Docker's exec has no code of its own for a bad user or directory.
             ExitCode::from(code.max(CANNOT_EXECUTE))
         }

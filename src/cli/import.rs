@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context, bail};
+use moat::engine::events;
 use moat::image_config::{self, Change, Step};
 use moat::root::Root;
 use moat::store::{ImageStore, Reference};
@@ -52,6 +53,8 @@ pub fn run(args: Args, root: &Root) -> anyhow::Result<ExitCode> {
         comment: args.message.unwrap_or_else(|| format!("Imported from {}", args.source.display())),
     };
     let document = image_config::with_layer(image_config::empty(), config, &layer.digest(), &step);
-    say!("{}", store.add_image(None, layer, &document, args.name.as_slice()).with_context(what)?.id);
+    let id = store.add_image(None, layer, &document, args.name.as_slice()).with_context(what)?.id.to_string();
+    events::emit_image(root, "import", &id, &args.name.map_or_else(|| id.clone(), |name| name.familiar()));
+    say!("{id}");
     Ok(ExitCode::SUCCESS)
 }

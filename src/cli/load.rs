@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use moat::engine::events;
 use moat::root::Root;
 use moat::store::{ImageStore, LoadEvent, Loaded};
 
@@ -53,6 +54,10 @@ pub fn run(args: Args, root: &Root) -> anyhow::Result<ExitCode> {
         }
     };
     for image in &loaded {
+        let id = image.id.to_string();
+        // As with Docker, its name where it has none is its id.
+        let name = image.references.first().map_or_else(|| id.clone(), |name| name.familiar());
+        events::emit_image(root, "load", &id, &name);
         report(image);
     }
     Ok(ExitCode::SUCCESS)

@@ -1,5 +1,6 @@
 //! `moat logs`.
 
+use std::collections::VecDeque;
 use std::io::{self, Write};
 use std::os::fd::AsFd;
 use std::process::ExitCode;
@@ -71,22 +72,18 @@ pub fn run(args: &Args, root: Root) -> anyhow::Result<ExitCode> {
     let failed = || format!("cannot read the log of {}", container.config.name);
     // Watching starts before reading, so that nothing falls between.
     let watch = args.follow.then(|| watch(&container)).transpose().with_context(failed)?;
-    let mut skip = match args.tail {
-        Tail::All => 0,
-        Tail::Lines(wanted) => {
-            count_lines(&mut Reader::open(&container.directory).with_context(failed)?)?.saturating_sub(wanted)
-        }
-    };
     let mut reader = Reader::open(&container.directory).with_context(failed)?;
+    let mut kept = match args.tail {
+        Tail::All => VecDeque::new(),
+        Tail::Lines(wanted) => last_lines(&mut reader, wanted).with_context(failed)?,
+    };
     let mut printer = Printer::new(args.timestamps);
     loop {
         // Asked before reading: what a container wrote before it was seen to have ended is all read below.
         let running = engine.find(container.id().as_str()).is_ok_and(|now| now.state.status.is_live());
         let over = args.until.is_some_and(|until| Timestamp::now() > until);
-        while let Some(record) = reader.read().with_context(failed)? {
-            if skip > 0 {
-                skip -= usize::from(ends_line(&record));
-            } else if args.until.is_some_and(|until| record.time > until) {
+        while let Some(record) = next(&mut kept, &mut reader).with_context(failed)? {
+            if args.until.is_some_and(|until| record.time > until) {
                 printer.flush()?;
                 return Ok(ExitCode::SUCCESS);
             } else if args.since.is_none_or(|since| record.time >= since) {
@@ -105,13 +102,24 @@ fn ends_line(record: &Record) -> bool {
     record.line.ends_with(b"\n")
 }
 
-fn count_lines(reader: &mut Reader) -> io::Result<usize> {
-    let (mut lines, mut open) = (0, false);
+/// Reads all there is and keeps the last `wanted` lines. What is not finished yet counts as a line.
+fn last_lines(reader: &mut Reader, wanted: usize) -> io::Result<VecDeque<Record>> {
+    let (mut kept, mut ended) = (VecDeque::new(), 0);
     while let Some(record) = reader.read()? {
-        open = !ends_line(&record);
-        lines += usize::from(!open);
+        let open = usize::from(!ends_line(&record));
+        ended += 1 - open;
+        kept.push_back(record);
+        while ended + open > wanted {
+            let Some(first) = kept.pop_front() else { break };
+            ended -= usize::from(ends_line(&first));
+        }
     }
-    Ok(lines + usize::from(open))
+    Ok(kept)
+}
+
+/// The next record: one that was kept, or else the log's.
+fn next(kept: &mut VecDeque<Record>, reader: &mut Reader) -> io::Result<Option<Record>> {
+    kept.pop_front().map_or_else(|| reader.read(), |record| Ok(Some(record)))
 }
 
 /// Tells of what is written to the log, of changes of the state, and of the end of the container's directory.
@@ -196,6 +204,35 @@ mod tests {
         assert_eq!(parse_tail("-1"), Ok(Tail::All));
         assert_eq!(parse_tail("all"), Ok(Tail::All));
         assert!(parse_tail("many").is_err() && parse_tail("").is_err());
+    }
+
+    #[test]
+    fn a_tail_is_not_shortened_by_what_comes_meanwhile() {
+        use moat::engine::config::LogLimits;
+        use moat::engine::log::Writer;
+        let temporary = tempfile::tempdir().unwrap();
+        let root = Root::open(temporary.path()).unwrap();
+        let directory = moat::engine::container::Directory::of(&root, crate::cli::testing::container().id());
+        std::fs::create_dir_all(directory.path()).unwrap();
+        let limits = LogLimits { max_size: 200, max_files: 2 };
+        let mut writer = Writer::open(&directory, limits).unwrap();
+        let mut reader = Reader::open(&directory).unwrap();
+        writer.write(Source::Stdout, b"1\n2\n3\n4\n").unwrap();
+        let mut kept = last_lines(&mut reader, 2).unwrap();
+        // More than a file holds.
+        writer.write(Source::Stdout, b"5\n6\n7\n8\n9\n10\n11\n12\n13\n14").unwrap();
+        writer.finish().unwrap();
+        let mut text = Vec::new();
+        while let Some(record) = next(&mut kept, &mut reader).unwrap() {
+            text.extend(record.line);
+        }
+        assert_eq!(String::from_utf8(text).unwrap(), "3\n4\n5\n6\n7\n8\n9\n10\n11\n12\n13\n14");
+        let last = |wanted| {
+            let kept = last_lines(&mut Reader::open(&directory).unwrap(), wanted).unwrap();
+            let lines: Vec<u8> = kept.into_iter().flat_map(|record| record.line).collect();
+            String::from_utf8(lines).unwrap()
+        };
+        assert_eq!((last(0).as_str(), last(1).as_str(), last(3).as_str()), ("", "14", "12\n13\n14"));
     }
 
     #[test]

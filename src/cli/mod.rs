@@ -7,6 +7,7 @@ macro_rules! say {
 
 mod attach;
 mod boot;
+mod cidfile;
 mod commit;
 mod completion;
 mod container;
@@ -73,7 +74,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::error::ErrorKind;
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 use lazy::Lazy;
 use moat::root::{DEFAULT_ROOT, Root};
 
@@ -187,7 +188,7 @@ pub fn main() -> ExitCode {
         Ok(code) => code,
         Err(e) if is_broken_pipe(&e) => ExitCode::SUCCESS,
         Err(e) => {
-            eprintln!("moat: {}", explain(&e));
+            complain(explain(&e));
             ExitCode::from(on_error)
         }
     }
@@ -278,15 +279,36 @@ fn usage(error: &clap::Error) -> ExitCode {
     let _ = error.print();
     match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => ExitCode::SUCCESS,
-        _ if is_run(std::env::args().skip(1)) => ExitCode::from(CANNOT_RUN),
+        _ if is_run(std::env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned())) => {
+            ExitCode::from(CANNOT_RUN)
+        }
         _ => ExitCode::FAILURE,
     }
 }
 
-/// Whether these words are those of `run` or `container run`.
-fn is_run(words: impl Iterator<Item = String>) -> bool {
-    let mut verbs = words.filter(|word| !word.starts_with('-')).skip_while(|word| word == "container");
-    verbs.next().is_some_and(|verb| verb == "run")
+/// Whether these words are those of `run` or `container run`. What stands before the verb is an option of all verbs, or
+/// the value of one.
+fn is_run(mut words: impl Iterator<Item = String>) -> bool {
+    let cli = Cli::command();
+    let takes_value = |word: &str| {
+        let takes = |option: &&clap::Arg| option.get_action().takes_values();
+        cli.get_opts().filter(takes).any(|option| {
+            word.strip_prefix("--").is_some_and(|name| option.get_long() == Some(name))
+                || option.get_short().is_some_and(|short| word.chars().eq(['-', short]))
+        })
+    };
+    while let Some(word) = words.next() {
+        match word.as_str() {
+            "container" => {}
+            option if option.starts_with('-') => {
+                if takes_value(option) {
+                    words.next();
+                }
+            }
+            verb => return verb == "run",
+        }
+    }
+    false
 }
 
 /// Whether whoever read our output has seen enough.
@@ -306,11 +328,38 @@ fn explain(error: &anyhow::Error) -> String {
     })
 }
 
+/// Tells the user that something went wrong. Guests, images and registries choose some of the words.
+fn complain(what: impl std::fmt::Display) {
+    eprintln!("moat: {}", human::harmless(&what.to_string()));
+}
+
 /// Behind `say!`.
 fn print_line(line: std::fmt::Arguments<'_>) {
     use std::io::Write;
     if let Err(e) = writeln!(std::io::stdout().lock(), "{line}") {
         let code = if e.kind() == std::io::ErrorKind::BrokenPipe { 0 } else { 1 };
         std::process::exit(code);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_verb_is_found_behind_options_and_their_values() {
+        let is_run = |line: &str| is_run(line.split(' ').map(str::to_owned));
+        for line in [
+            "run --bad image",
+            "--root /tmp/x run --bad image",
+            "--root=/tmp/x run --bad image",
+            "container run --bad image",
+            "--root run container --root /tmp/x run --bad",
+        ] {
+            assert!(is_run(line), "{line}");
+        }
+        for line in ["exec --bad run", "--root run", "--root run ps", "container ps run", "--root", ""] {
+            assert!(!is_run(line), "{line}");
+        }
     }
 }

@@ -1,6 +1,5 @@
 //! Values of flags, as Docker writes them.
 
-use std::num::NonZeroU32;
 use std::time::Duration;
 
 use moat::engine::config::{LogLimits, Tmpfs, Ulimit};
@@ -34,9 +33,12 @@ pub fn bytes(text: &str) -> Result<u64, String> {
     }
 }
 
-/// The memory of a virtual machine, in MiB.
+/// The memory of a virtual machine, in MiB. 0 stands for what there is when nothing is said, as with Docker.
 pub fn memory(text: &str) -> Result<u32, String> {
     let mib = (size(text)? / f64::from(1u32 << 20)).ceil();
+    if mib == 0.0 {
+        return Ok(0);
+    }
     if !(f64::from(MIN_MEMORY_MIB)..=f64::from(MAX_MEMORY_MIB)).contains(&mib) {
         return Err(format!("a virtual machine has from {MIN_MEMORY_MIB}m to {}g", MAX_MEMORY_MIB >> 10));
     }
@@ -46,13 +48,14 @@ pub fn memory(text: &str) -> Result<u32, String> {
 /// 1 TiB; more than that no machine that Moat has been run on has.
 const MAX_MEMORY_MIB: u32 = 1 << 20;
 
-pub fn cpus(text: &str) -> Result<NonZeroU32, String> {
+/// Processor time, in thousandths of one processor. 0 stands for no limit, as with Docker.
+pub fn cpus(text: &str) -> Result<u32, String> {
     let problem = || format!("a number from 0.01 to {MAX_VCPUS}, such as 0.5 or 2");
     let number: f64 = text.parse().map_err(|_| problem())?;
-    if !(0.01..=f64::from(MAX_VCPUS)).contains(&number) {
+    if number != 0.0 && !(0.01..=f64::from(MAX_VCPUS)).contains(&number) {
         return Err(problem());
     }
-    NonZeroU32::new((number * 1000.0).round() as u32).ok_or_else(problem)
+    Ok((number * 1000.0).round() as u32)
 }
 
 pub fn hostname(text: &str) -> Result<String, String> {
@@ -110,6 +113,15 @@ pub fn duration(text: &str) -> Result<Duration, String> {
         return Err(problem());
     }
     Duration::try_from_secs_f64(total).map_err(|_| problem())
+}
+
+/// A duration of health checks. 0 stands for what the image or Docker says.
+pub fn health_duration(text: &str) -> Result<Duration, String> {
+    let least = Duration::from_millis(1);
+    match duration(text)? {
+        duration if duration.is_zero() || duration >= least => Ok(duration),
+        _ => Err("it cannot be less than 1ms; 0s stands for the default".to_owned()),
+    }
 }
 
 /// `NAME=SOFT[:HARD]`; -1 for no limit.
@@ -187,6 +199,16 @@ pub fn pids_limit(text: &str) -> Result<i64, String> {
         .ok_or_else(|| "a number of processes, -1 for no limit".to_owned())
 }
 
+/// Who keeps the log. Docker's drivers that keep it for `docker logs` stand for Moat's own.
+pub fn log_driver(text: &str) -> Result<(), String> {
+    match text {
+        "json-file" | "local" => Ok(()),
+        other => Err(format!(
+            "Moat keeps every container's log itself and has no driver '{other}'; json-file and local stand for that"
+        )),
+    }
+}
+
 /// One of the log's options.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LogOption {
@@ -238,9 +260,15 @@ mod tests {
 
     #[test]
     fn sizes_are_dockers() {
-        for (text, mib) in
-            [("512m", 512), ("2g", 2048), ("1.5G", 1536), ("67108864", 64), ("128MiB", 128), ("65536k", 64)]
-        {
+        for (text, mib) in [
+            ("512m", 512),
+            ("2g", 2048),
+            ("1.5G", 1536),
+            ("67108864", 64),
+            ("128MiB", 128),
+            ("65536k", 64),
+            ("0", 0),
+        ] {
             assert_eq!(memory(text), Ok(mib), "{text}");
         }
         for text in ["", "m", "1m", "-1g", "nan", "9999999g", "12x"] {
@@ -250,9 +278,10 @@ mod tests {
 
     #[test]
     fn processors_are_fractions() {
-        assert_eq!(cpus("0.5").map(NonZeroU32::get), Ok(500));
-        assert_eq!(cpus("2").map(NonZeroU32::get), Ok(2000));
-        for text in ["0", "-1", "65", "x", "nan", "inf"] {
+        for (text, thousandths) in [("0.5", 500), ("2", 2000), ("0", 0), ("0.0", 0), ("1.5", 1500)] {
+            assert_eq!(cpus(text), Ok(thousandths), "{text}");
+        }
+        for text in ["0.001", "-1", "65", "x", "nan", "inf"] {
             assert!(cpus(text).is_err(), "{text}");
         }
     }
@@ -281,6 +310,16 @@ mod tests {
     }
 
     #[test]
+    fn checks_are_not_made_in_no_time() {
+        for (text, micros) in [("0", 0), ("0s", 0), ("1ms", 1000), ("1.5s", 1_500_000)] {
+            assert_eq!(health_duration(text), Ok(Duration::from_micros(micros)), "{text}");
+        }
+        for text in ["1ns", "999us", "0.5ms", "-1s", ""] {
+            assert!(health_duration(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
     fn limits_have_names_and_bounds() {
         assert_eq!(ulimit("nofile=10:20"), Ok(Ulimit { name: "nofile".to_owned(), soft: 10, hard: 20 }));
         assert_eq!(ulimit("core=-1").unwrap().hard, u64::MAX);
@@ -295,6 +334,8 @@ mod tests {
         for text in ["max-size=1k", "max-file=0", "max-age=1", "x"] {
             assert!(log_option(text).is_err(), "{text}");
         }
+        assert_eq!((log_driver("json-file"), log_driver("local")), (Ok(()), Ok(())));
+        assert!(log_driver("syslog").is_err_and(|e| e.contains("no driver 'syslog'")));
         assert!(sysctl("kernel.msgmax=1").is_ok());
         for text in ["kernel.msgmax", "a..b=1", "=1", "a b=1"] {
             assert!(sysctl(text).is_err(), "{text}");

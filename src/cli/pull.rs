@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, bail};
 use clap::ValueEnum;
+use moat::engine::events;
 use moat::registry::{self, Config, Credentials, Outcome, Platform, PullEvent};
 use moat::root::Root;
 use moat::store::{Arrival, ImageStore, Reference, StoreError};
@@ -67,7 +68,8 @@ pub fn run(args: &Args, root: &Root) -> anyhow::Result<ExitCode> {
     let reference: Reference = args.name.parse()?;
     let platform = args.platform.as_deref().map(str::parse::<Platform>).transpose()?;
     let store = ImageStore::open(root)?;
-    let puller = Puller::new(&store, platform, if args.quiet { Place::Nowhere } else { Place::Output })?;
+    let puller =
+        Puller::new(root, &store, platform, if args.quiet { Place::Nowhere } else { Place::Output })?;
     let has_tag =
         args.name.contains('@') || args.name.rsplit('/').next().is_some_and(|last| last.contains(':'));
     if !args.all_tags {
@@ -119,12 +121,14 @@ impl Missing {
         if self.pull == Policy::Missing {
             eprintln!("Unable to find image '{}' locally", reference.familiar());
         }
-        let puller = Puller::new(&store, platform, if self.quiet { Place::Nowhere } else { Place::Error })?;
+        let puller =
+            Puller::new(root, &store, platform, if self.quiet { Place::Nowhere } else { Place::Error })?;
         puller.pull(&reference).map(drop)
     }
 }
 
 struct Puller<'a> {
+    root: &'a Root,
     store: &'a ImageStore,
     config: Config,
     credentials: Credentials,
@@ -133,8 +137,14 @@ struct Puller<'a> {
 }
 
 impl<'a> Puller<'a> {
-    fn new(store: &'a ImageStore, platform: Option<Platform>, place: Place) -> anyhow::Result<Self> {
-        Ok(Self { store, config: Config::read()?, credentials: Credentials::read()?, platform, place })
+    fn new(
+        root: &'a Root,
+        store: &'a ImageStore,
+        platform: Option<Platform>,
+        place: Place,
+    ) -> anyhow::Result<Self> {
+        let (config, credentials) = (Config::read()?, Credentials::read()?);
+        Ok(Self { root, store, config, credentials, platform, place })
     }
 
     /// Pulls one image, in Docker's words.
@@ -148,6 +158,7 @@ impl<'a> Puller<'a> {
         let outcome = registry::pull(self.store, &self.config, &self.credentials, reference, platform, &seen);
         progress.end();
         let outcome = outcome.with_context(|| format!("cannot pull {}", reference.familiar()))?;
+        events::emit_image(self.root, "pull", &reference.familiar(), &reference.familiar_name());
         if outcome.loaded.is_none() {
             begin();
         }

@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use anyhow::{Context, bail};
+use moat::engine::events;
 use moat::registry::{self, Client, Config, Credentials, PushEvent, Pushed};
 use moat::root::Root;
 use moat::store::{Image, ImageStore, Reference, StoreError};
@@ -69,6 +70,7 @@ pub fn run(args: &Args, root: &Root) -> anyhow::Result<ExitCode> {
         let pushed = registry::push(&store, &client, image, name, &|event| show(&progress, event));
         progress.end();
         let (digest, size) = pushed.with_context(|| format!("cannot push {}", name.familiar()))?;
+        events::emit_image(root, "push", &name.familiar(), &name.familiar_name());
         place.say(&format!("{}: digest: {digest} size: {size}", name.tag().unwrap_or_default()));
         if args.quiet {
             say!("{name}");

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use moat::engine::state::Status;
-use moat::engine::{Engine, EngineError};
+use moat::engine::{Engine, EngineError, events};
 use moat::root::Root;
 use moat::store::{ImageUser, Removed};
 
@@ -33,7 +33,7 @@ pub fn run(args: Args, root: &Root) -> anyhow::Result<ExitCode> {
         match remove(&engine, name, args.force) {
             Ok(removed) => removed.iter().for_each(report),
             Err(e) => {
-                eprintln!("moat: {e}");
+                crate::cli::complain(e);
                 code = ExitCode::FAILURE;
             }
         }
@@ -43,14 +43,34 @@ pub fn run(args: Args, root: &Root) -> anyhow::Result<ExitCode> {
 
 fn remove(engine: &Engine, name: &str, force: bool) -> Result<Vec<Removed>, EngineError> {
     let _still = engine.freeze()?;
-    engine.store().remove(name, force, |id| {
+    let mut image = None;
+    let removed = engine.store().remove(name, force, |id| {
+        image = Some(id.to_string());
         let containers = engine.users_of(&id.to_string())?;
         let users = containers.iter().map(|container| ImageUser {
             container: container.id().short().to_owned(),
             running: container.state.status == Status::Running,
         });
-        Ok(users.collect())
-    })
+        Ok(users.collect::<Vec<_>>())
+    });
+    if let (Ok(removed), Some(image)) = (&removed, &image) {
+        tell(engine.root(), image, removed);
+    }
+    removed
+}
+
+/// Tells the world what went of an image.
+pub fn tell(root: &Root, image: &str, removed: &[Removed]) {
+    for one in removed {
+        match one {
+            Removed::Untagged(_) => events::emit_image(root, "untag", image, image),
+            Removed::Deleted(digest) if digest.to_string() == image => {
+                events::emit_image(root, "delete", image, image);
+            }
+            // A layer.
+            Removed::Deleted(_) => {}
+        }
+    }
 }
 
 /// Docker's words.

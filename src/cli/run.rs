@@ -8,7 +8,8 @@ use moat::monitor::Connection;
 use moat::monitor::wire::ClientMessage;
 use moat::root::Root;
 
-use super::container_args::{ContainerArgs, check_cidfile, write_cidfile};
+use super::cidfile::CidFile;
+use super::container_args::ContainerArgs;
 use super::detach_keys::{self, DetachKeys};
 use super::pull::Missing;
 use super::session::{End, Manners, Session};
@@ -59,14 +60,15 @@ pub fn run(args: Args, root: Root) -> anyhow::Result<ExitCode> {
     if detach && debug_console {
         bail!("--debug-console prints to this terminal and does not go with --detach");
     }
-    let cidfile = container.cidfile.clone();
-    check_cidfile(cidfile.as_deref())?;
+    let cidfile = CidFile::create(container.cidfile.as_deref())?;
     image.provide(container.image(), &root)?;
     let engine = Engine::open(root)?;
     let (stdin, tty) = (container.interactive && !detach, container.tty);
     let held = engine.create_running(container.options(!detach)?)?;
     let id = held.container.id().clone();
-    write_cidfile(cidfile.as_deref(), id.as_str())?;
+    if let Some(cidfile) = cidfile {
+        cidfile.write(id.as_str())?;
+    }
     let connection = Connection::new(engine.start_monitor(held, Purpose::Run, debug_console)?);
     let size = if tty && !detach { terminal::size() } else { None };
     let request = ClientMessage::Attach { stdin, output: !detach, size };
@@ -97,12 +99,12 @@ pub fn report(end: End, container: &str) -> ExitCode {
         End::Detached => ExitCode::SUCCESS,
         End::Exited { code, error } => {
             if let Some(error) = error {
-                eprintln!("moat: {error}");
+                super::complain(error);
             }
             ExitCode::from(code)
         }
         End::Failed { code, message } => {
-            eprintln!("moat: cannot start container {container}: {message}");
+            super::complain(format_args!("cannot start container {container}: {message}"));
             ExitCode::from(code)
         }
     }

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use anyhow::bail;
 use moat::archive::Output;
+use moat::engine::events;
 use moat::root::Root;
 use moat::store::ImageStore;
 
@@ -39,6 +40,10 @@ pub fn run(args: &Args, root: &Root) -> anyhow::Result<ExitCode> {
             output.finish()?;
         }
         None => store.save(&args.images, &mut io::stdout().lock())?,
+    }
+    for image in args.images.iter().flat_map(|name| store.resolve(name)) {
+        let id = image.id.to_string();
+        events::emit_image(root, "save", &id, &id);
     }
     Ok(ExitCode::SUCCESS)
 }

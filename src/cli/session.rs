@@ -4,7 +4,6 @@ use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -70,9 +69,6 @@ const IMPATIENCE: u32 = 3;
 /// How long output may stay away once the process has ended, while others still hold its pipes open.
 const AFTERMATH: Duration = Duration::from_secs(2);
 
-/// Set once the process can be reached: before that an interrupt ends this client as it would any other program.
-static RUNNING: AtomicBool = AtomicBool::new(false);
-
 /// A session that was asked for.
 pub struct Session {
     connection: Connection,
@@ -128,7 +124,6 @@ impl Session {
         let MonitorMessage::Started { output, stdin, terminal, stdin_ends } = message else {
             return end(message);
         };
-        RUNNING.store(true, Ordering::SeqCst);
         let mut descriptors = descriptors.into_iter().map(UnixStream::from);
         let output = output.then(|| descriptors.next()).flatten();
         let stdin = stdin.then(|| descriptors.next()).flatten();
@@ -301,7 +296,8 @@ fn type_until_left(mut from: File, mut to: &UnixStream, mut keys: Watcher) -> io
     }
 }
 
-/// Passes signals on to the process, and the terminal's size when it changes.
+/// Passes signals on to the process, and the terminal's size when it changes. What comes before the process runs waits
+/// in the connection until it does: the container is not left behind by a user who wanted it to end.
 fn forward_signals(signals: SigSet, mut connection: Connection, terminal: bool) {
     let mut interrupts = 0;
     while let Ok(signal) = signals.wait() {
@@ -312,7 +308,7 @@ fn forward_signals(signals: SigSet, mut connection: Connection, terminal: bool) 
             },
             Signal::SIGINT | Signal::SIGTERM => {
                 interrupts += 1;
-                if !RUNNING.load(Ordering::SeqCst) || interrupts >= IMPATIENCE {
+                if interrupts >= IMPATIENCE {
                     give_up(signal);
                 }
                 ClientMessage::Kill { signal: signal as i32 }

@@ -4,13 +4,14 @@ use std::process::ExitCode;
 
 use anyhow::bail;
 use moat::engine::container::Container;
-use moat::engine::{Engine, Purpose};
+use moat::engine::state::Verb;
+use moat::engine::{Engine, EngineError, Purpose, Reached};
 use moat::monitor::Connection;
 use moat::monitor::wire::ClientMessage;
 use moat::root::Root;
 
 use super::detach_keys::{self, DetachKeys};
-use super::each::each;
+use super::each::{ATTEMPTS, each};
 use super::session::{End, Manners, Session};
 use super::{run, terminal};
 
@@ -34,7 +35,7 @@ pub struct Args {
     containers: Vec<String>,
 }
 
-/// Starts each container; with `-a` one, and stays with it.
+/// Starts each container; with `-a` one, and stays with it, also when it ran already.
 pub fn run(args: Args, root: Root) -> anyhow::Result<ExitCode> {
     let engine = Engine::open(root)?;
     if !args.attach && !args.interactive {
@@ -45,10 +46,7 @@ pub fn run(args: Args, root: Root) -> anyhow::Result<ExitCode> {
     };
     let container = engine.find(wanted)?;
     let tty = container.config.process.terminal;
-    let Some(held) = engine.hold_to_start(&container)? else {
-        bail!("container {wanted} is running already; see 'moat attach'");
-    };
-    let connection = Connection::new(engine.start_monitor(held, Purpose::Run, false)?);
+    let connection = start_or_join(&engine, &container)?;
     let request = ClientMessage::Attach {
         stdin: args.interactive,
         output: true,
@@ -57,6 +55,23 @@ pub fn run(args: Args, root: Root) -> anyhow::Result<ExitCode> {
     let manners = Manners { terminal: tty, signals: true, detach_keys: args.detach_keys };
     let end = Session::begin(connection, &request, manners)?.carry()?;
     Ok(run::report(end, wanted))
+}
+
+/// The connection to a container's monitor, which is started unless the container runs.
+fn start_or_join(engine: &Engine, container: &Container) -> anyhow::Result<Connection> {
+    for _ in 0..ATTEMPTS {
+        if let Some(held) = engine.hold_to_start(container)? {
+            return Ok(Connection::new(engine.start_monitor(held, Purpose::Run, false)?));
+        }
+        match engine.reach(container, Verb::Attach) {
+            Ok(Reached::Monitor(stream)) => return Ok(Connection::new(stream)),
+            // It ended since it was seen to run.
+            Ok(Reached::Idle(_) | Reached::Already(_)) => {}
+            Err(EngineError::Illegal { illegal, .. }) if !illegal.status.is_live() => {}
+            Err(e) => return Err(e.into()),
+        }
+    }
+    bail!("container {} comes and goes; try again", container.config.name)
 }
 
 /// Starts a container and leaves it to itself; one that runs is no error.

@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use anyhow::bail;
+use moat::engine::events;
 use moat::root::Root;
 use moat::store::{ImageStore, Reference};
 
@@ -25,6 +26,10 @@ pub fn run(args: &Args, root: &Root) -> anyhow::Result<ExitCode> {
     if args.target.digest().is_some() {
         bail!("refusing to create a tag with a digest reference");
     }
-    ImageStore::open(root)?.tag(&args.source, &args.target)?;
+    let store = ImageStore::open(root)?;
+    store.tag(&args.source, &args.target)?;
+    let name = args.target.familiar();
+    let id = store.resolve(&name).map_or_else(|_| name.clone(), |image| image.id.to_string());
+    events::emit_image(root, "tag", &id, &name);
     Ok(ExitCode::SUCCESS)
 }

@@ -27,7 +27,7 @@ pub struct Args {
     memory: Option<u32>,
     /// Processor time, such as 0.5 or 2
     #[arg(long, value_name = "NUMBER", value_parser = parse::cpus)]
-    cpus: Option<NonZeroU32>,
+    cpus: Option<u32>,
     /// How many processes it may have; -1 for no limit
     #[arg(long, value_name = "NUMBER", value_parser = parse::pids_limit, allow_negative_numbers = true)]
     pids_limit: Option<i64>,
@@ -42,8 +42,9 @@ pub struct Args {
 /// Updates each container, whether it runs or not.
 pub fn run(args: &Args, root: Root) -> anyhow::Result<ExitCode> {
     let update = ResourceUpdate {
-        memory_mib: args.memory,
-        milli_cpus: args.cpus,
+        // As with Docker, 0 changes nothing.
+        memory_mib: args.memory.filter(|&mib| mib > 0),
+        milli_cpus: args.cpus.and_then(NonZeroU32::new),
         pids_limit: args.pids_limit.map(|limit| u32::try_from(limit).unwrap_or(0)),
         restart: args.restart,
     };

@@ -27,7 +27,7 @@ pub fn run(args: &Args, root: Root) -> anyhow::Result<ExitCode> {
         match wait(&engine, wanted) {
             Ok(code) => say!("{code}"),
             Err(e) => {
-                eprintln!("moat: {}", super::explain(&e));
+                super::complain(super::explain(&e));
                 exit = ExitCode::FAILURE;
             }
         }

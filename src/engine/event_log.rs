@@ -208,6 +208,7 @@ mod tests {
     fn line(action: &str) -> Vec<u8> {
         let event = Event {
             time: jiff::Timestamp::now(),
+            kind: crate::engine::events::Kind::Container,
             action: action.to_owned(),
             id: "1".to_owned(),
             attributes: BTreeMap::new(),

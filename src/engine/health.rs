@@ -4,13 +4,17 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// Docker's defaults.
 const INTERVAL: Duration = Duration::from_secs(30);
 const TIMEOUT: Duration = Duration::from_secs(30);
 const START_INTERVAL: Duration = Duration::from_secs(5);
 const RETRIES: u32 = 3;
+
+/// The least time between two checks of an image that asks for less. An image is not to be trusted with the host's time:
+/// each check is a process in the guest and a write to the container's record.
+const LEAST_INTERVAL: Duration = Duration::from_millis(100);
 
 /// How much of a check's output is kept, in bytes.
 pub const MAX_OUTPUT: usize = 4096;
@@ -24,6 +28,9 @@ const MAX_RESULTS: usize = 5;
 pub struct HealthCheck {
     /// The command's words.
     pub command: Vec<String>,
+    /// Whether the last of them is a line for a shell, which the others are.
+    #[serde(default)]
+    pub in_shell: bool,
     /// How long after one check the next begins.
     pub interval: Duration,
     /// How long a check may take.
@@ -36,7 +43,8 @@ pub struct HealthCheck {
     pub retries: u32,
 }
 
-/// What the command line says about health checks; what is left out comes from the image.
+/// What the command line says about health checks; what is left out comes from the image, and as with Docker, so does
+/// what is 0.
 #[derive(Debug, Clone, Default)]
 pub struct HealthOptions {
     /// `--no-healthcheck`.
@@ -63,30 +71,50 @@ impl HealthCheck {
             return None;
         }
         let words = |words: Vec<String>| match words.split_first() {
-            Some((kind, rest)) if kind == "CMD" && !rest.is_empty() => Some(rest.to_vec()),
-            Some((kind, [line])) if kind == "CMD-SHELL" => Some(in_shell(shell, line)),
+            Some((kind, rest)) if kind == "CMD" && !rest.is_empty() => Some((rest.to_vec(), false)),
+            Some((kind, [line])) if kind == "CMD-SHELL" => Some((in_shell(shell, line), true)),
             _ => None,
         };
         let test = image.and_then(|image| serde_json::from_value(image.get("Test")?.clone()).ok());
-        let command = match &options.command {
-            Some(line) => in_shell(shell, line),
+        let (command, in_shell) = match &options.command {
+            Some(line) => (in_shell(shell, line), true),
             None => test.and_then(words)?,
         };
-        let duration = |field: &str| {
-            let nanoseconds = image?.get(field)?.as_u64()?;
-            (nanoseconds > 0).then(|| Duration::from_nanos(nanoseconds))
+        let said = |field: &str| image?.get(field)?.as_u64().filter(|&number| number > 0);
+        let duration = |wanted: Option<Duration>, field: &str, least: Duration| {
+            let image = || said(field).map(|nanoseconds| Duration::from_nanos(nanoseconds).max(least));
+            wanted.filter(|wanted| !wanted.is_zero()).or_else(image)
         };
-        let retries = || u32::try_from(image?.get("Retries")?.as_u64()?).ok();
+        let least = LEAST_INTERVAL;
+        let retries = options.retries.filter(|&count| count > 0);
         Some(Self {
             command,
-            interval: options.interval.or_else(|| duration("Interval")).unwrap_or(INTERVAL),
-            timeout: options.timeout.or_else(|| duration("Timeout")).unwrap_or(TIMEOUT),
-            start_period: options.start_period.or_else(|| duration("StartPeriod")).unwrap_or_default(),
-            start_interval: options
-                .start_interval
-                .or_else(|| duration("StartInterval"))
+            in_shell,
+            interval: duration(options.interval, "Interval", least).unwrap_or(INTERVAL),
+            timeout: duration(options.timeout, "Timeout", Duration::ZERO).unwrap_or(TIMEOUT),
+            start_period: duration(options.start_period, "StartPeriod", Duration::ZERO).unwrap_or_default(),
+            start_interval: duration(options.start_interval, "StartInterval", least)
                 .unwrap_or(START_INTERVAL),
-            retries: options.retries.or_else(retries).filter(|&count| count > 0).unwrap_or(RETRIES),
+            retries: retries
+                .or_else(|| said("Retries").and_then(|count| u32::try_from(count).ok()))
+                .unwrap_or(RETRIES),
+        })
+    }
+
+    /// Docker's form of it, as images have it.
+    pub fn document(&self) -> Value {
+        let test: Vec<&str> = match self.command.as_slice() {
+            [.., line] if self.in_shell => vec!["CMD-SHELL", line],
+            words => std::iter::once("CMD").chain(words.iter().map(String::as_str)).collect(),
+        };
+        let nanoseconds = |duration: Duration| u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
+        json!({
+            "Test": test,
+            "Interval": nanoseconds(self.interval),
+            "Timeout": nanoseconds(self.timeout),
+            "StartPeriod": nanoseconds(self.start_period),
+            "StartInterval": nanoseconds(self.start_interval),
+            "Retries": self.retries,
         })
     }
 }
@@ -193,8 +221,55 @@ mod tests {
         let check = HealthCheck::decide(Some(&image), &options, &shell()).unwrap();
         assert_eq!(check.command, ["/bin/sh", "-c", "true"]);
         assert_eq!((check.interval, check.retries), (Duration::from_secs(1), 2));
+        assert!(check.in_shell);
         let none = HealthOptions { none: true, ..options };
         assert_eq!(HealthCheck::decide(Some(&image), &none, &shell()), None);
+    }
+
+    #[test]
+    fn a_check_is_shown_as_it_was_given() {
+        for (test, shell) in [
+            (json!(["CMD-SHELL", "x | y"]), &["/bin/bash", "-c"][..]),
+            (json!(["CMD", "/bin/sh", "-c", "true"]), &["/bin/sh", "-c"]),
+            (json!(["CMD", "x"]), &["/bin/sh", "-c"]),
+        ] {
+            let shell: Vec<String> = shell.iter().map(|&word| word.to_owned()).collect();
+            let image = json!({ "Test": test });
+            let check = HealthCheck::decide(Some(&image), &HealthOptions::default(), &shell).unwrap();
+            assert_eq!(check.document()["Test"], test);
+            assert_eq!(
+                HealthCheck::decide(Some(&check.document()), &HealthOptions::default(), &shell),
+                Some(check)
+            );
+        }
+    }
+
+    #[test]
+    fn nothing_is_said_by_zero() {
+        let image = json!({"Test": ["CMD", "x"], "Interval": 7_000_000_000u64, "Retries": 7});
+        let zero = Some(Duration::ZERO);
+        let options = HealthOptions {
+            interval: zero,
+            timeout: zero,
+            start_interval: zero,
+            retries: Some(0),
+            ..Default::default()
+        };
+        let check = HealthCheck::decide(Some(&image), &options, &shell()).unwrap();
+        assert_eq!((check.interval, check.timeout), (Duration::from_secs(7), TIMEOUT));
+        assert_eq!((check.start_interval, check.retries), (START_INTERVAL, 7));
+        assert!(!check.in_shell);
+    }
+
+    #[test]
+    fn an_image_cannot_have_the_host_check_without_a_pause() {
+        let image =
+            json!({"Test": ["CMD", "x"], "Interval": 1, "StartInterval": 99_999_999, "StartPeriod": 1});
+        let check = HealthCheck::decide(Some(&image), &HealthOptions::default(), &shell()).unwrap();
+        assert_eq!((check.interval, check.start_interval), (LEAST_INTERVAL, LEAST_INTERVAL));
+        let own = Duration::from_millis(1);
+        let options = HealthOptions { interval: Some(own), ..Default::default() };
+        assert_eq!(HealthCheck::decide(Some(&image), &options, &shell()).unwrap().interval, own);
     }
 
     #[test]

@@ -273,7 +273,7 @@ impl Engine {
             return Ok(None);
         }
         container.set_state(container.state.clone().lost(Timestamp::now()))?;
-        events::emit(&self.root, &container, "die", &[("exitCode", container.state.exit_code.to_string())]);
+        events::emit_die(&self.root, &container, &container.state);
         Ok(Some(container))
     }
 

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use super::cgroup::Cgroup;
 use super::container::Container;
 use super::state::Verb;
-use super::{Engine, EngineError, events};
+use super::{Engine, EngineError, events, signal};
 use crate::record::Lock;
 
 /// How long a killed container's monitor may take to write its last record.
@@ -55,6 +55,9 @@ impl Engine {
 
     /// Kills a container's VM and waits until its monitor is done with it. No lock means that it is gone altogether.
     fn kill(&self, container: &Container) -> Result<Option<Lock>, EngineError> {
+        if container.state.status.is_live() {
+            events::emit(self.root(), container, "kill", &[("signal", signal::KILL.to_string())]);
+        }
         let deadline = Instant::now() + KILL_LIMIT;
         while Instant::now() < deadline {
             Cgroup::of(container.id()).destroy()?;

@@ -48,6 +48,9 @@ pub fn of_container(container: &ContainerConfig, image: &Image) -> Map<String, V
     if !(own.is_empty() && process.working_dir == "/") {
         set(&mut config, "WorkingDir", text(&process.working_dir));
     }
+    let ports: Map<String, Value> =
+        container.exposed_ports.iter().map(|port| (port.clone(), json!({}))).collect();
+    set(&mut config, "ExposedPorts", if ports.is_empty() { Value::Null } else { Value::Object(ports) });
     let labels = if container.labels.is_empty() { Value::Null } else { json!(container.labels) };
     set(&mut config, "Labels", labels);
     let own =
@@ -57,7 +60,8 @@ pub fn of_container(container: &ContainerConfig, image: &Image) -> Map<String, V
     }
     let own = HealthCheck::decide(config.get("Healthcheck"), &HealthOptions::default(), &shell(&config));
     if own != container.health {
-        set(&mut config, "Healthcheck", health(container.health.as_ref()));
+        let none = || json!({"Test": ["NONE"]});
+        set(&mut config, "Healthcheck", container.health.as_ref().map_or_else(none, HealthCheck::document));
     }
     config
 }
@@ -105,21 +109,6 @@ pub fn empty() -> Value {
 fn shell(config: &Map<String, Value>) -> Vec<String> {
     let own = strings(config.get("Shell"));
     if own.is_empty() { DEFAULT_SHELL.map(str::to_owned).to_vec() } else { own }
-}
-
-/// Docker's form, with durations in nanoseconds.
-fn health(check: Option<&HealthCheck>) -> Value {
-    let Some(check) = check else { return json!({"Test": ["NONE"]}) };
-    let test: Vec<&str> = std::iter::once("CMD").chain(check.command.iter().map(String::as_str)).collect();
-    let nanoseconds = |duration: std::time::Duration| u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
-    json!({
-        "Test": test,
-        "Interval": nanoseconds(check.interval),
-        "Timeout": nanoseconds(check.timeout),
-        "StartPeriod": nanoseconds(check.start_period),
-        "StartInterval": nanoseconds(check.start_interval),
-        "Retries": check.retries,
-    })
 }
 
 /// Sets a field, or takes it away.

@@ -11,6 +11,7 @@ use super::vm::{Vm, VmError};
 use super::wire::MonitorMessage;
 use super::{CANNOT_RUN, Monitor, Phase, health, memory, names, spec};
 use crate::engine::cgroup::Cgroup;
+use crate::engine::events;
 use crate::engine::health::Health;
 use crate::engine::log::Writer;
 use crate::engine::restart::BackOff;
@@ -210,7 +211,7 @@ impl Monitor {
         if state.oom_killed {
             self.emit("oom", &[]);
         }
-        self.emit("die", &[("exitCode", state.exit_code.to_string())]);
+        events::emit_die(self.engine.root(), &self.container.borrow(), state);
     }
 
     /// The first client went away before it said what it wants.

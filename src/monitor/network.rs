@@ -8,6 +8,7 @@ use super::run::Run;
 use super::wire::MonitorMessage;
 use super::{Monitor, network_spec, relay};
 use crate::engine::config::ContainerConfig;
+use crate::engine::events;
 use crate::halt;
 use crate::network::attach::Attached;
 use crate::network::endpoint::{Attachment, Endpoint};
@@ -28,6 +29,7 @@ impl Monitor {
             return Ok(());
         };
         relay::serve(&mut attached);
+        attached.attachment.endpoints.iter().for_each(|endpoint| self.tell("connect", endpoint));
         *self.network.borrow_mut() = Some(attached);
         Ok(())
     }
@@ -39,6 +41,7 @@ impl Monitor {
             // The next command sweeps.
             tracing::warn!("{e}");
         }
+        attached.attachment.endpoints.iter().for_each(|endpoint| self.tell("disconnect", endpoint));
     }
 
     /// What the container's interfaces are, for those who look at it.
@@ -72,6 +75,7 @@ impl Monitor {
             return Err(e);
         }
         self.now_attached(after, held);
+        self.tell("connect", &endpoint);
         Ok(MonitorMessage::Done)
     }
 
@@ -98,6 +102,7 @@ impl Monitor {
         let Some(after) = after else { return Ok(()) };
         self.now_attached(after.clone(), Vec::new());
         self.unplug(run, left).await;
+        self.tell("disconnect", left);
         halt::point("network.unplugged");
         // The world may be behind another network now, in each family.
         for endpoint in &after.endpoints {
@@ -140,6 +145,13 @@ impl Monitor {
             attached.change(attachment, held);
             relay::serve(attached);
         }
+    }
+
+    /// Tells the world that the container came to a network, or left it.
+    fn tell(&self, action: &str, endpoint: &Endpoint) {
+        let container = self.container.borrow();
+        let (id, name) = (&endpoint.network, &endpoint.network_name);
+        events::emit_network(self.engine.root(), action, id, name, Some(container.id()));
     }
 
     fn networks(&self) -> Networks {

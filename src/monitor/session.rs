@@ -17,6 +17,7 @@ use super::link::{self, Receiver, Sender};
 use super::run::Run;
 use super::wire::{ClientMessage, ExecRequest, MonitorMessage};
 use super::{Monitor, Phase, spec};
+use crate::engine::id::random_hex;
 use crate::engine::{Purpose, signal};
 
 /// How long a client may take to say what it wants.
@@ -155,6 +156,10 @@ impl Session {
         output: Option<StdUnixStream>,
         size: Option<TerminalSize>,
     ) -> Answer {
+        if wants_stdin || output.is_some() {
+            self.monitor.emit("attach", &[]);
+        }
+        let joins = matches!(*self.monitor.phase.borrow(), Phase::Up(_));
         let Ok(run) = self.monitor.up().await else { return Ok(self.monitor.last_end.borrow().clone()) };
         let stdin = if wants_stdin { run.stdin() } else { None };
         let (terminal, once) = {
@@ -162,7 +167,12 @@ impl Session {
             (process.terminal, process.stdin_once)
         };
         if let Some(size) = size {
+            // A process is told of a change only, and one that has drawn its screen already must draw it again.
+            if joins {
+                let _ = run.agent.resize(MAIN, other_than(size)).await;
+            }
             let _ = run.agent.resize(MAIN, size).await;
+            tell_size(&self.monitor, size);
         }
         let has_stdin = stdin.is_some();
         self.started(output, stdin, terminal, once).await?;
@@ -171,8 +181,11 @@ impl Session {
         let mut kept = None;
         let left = tokio::select! {
             _ = ended => return Ok(self.monitor.last_end.borrow().clone()),
-            left = follow(&mut self.receiver, &run, MAIN, &mut kept) => left,
+            left = follow(&self.monitor, &mut self.receiver, &run, MAIN, &mut kept) => left,
         };
+        if left == Left::Detached {
+            self.monitor.emit("detach", &[]);
+        }
         if left == Left::Gone && has_stdin && once {
             run.end_input();
         }
@@ -202,21 +215,23 @@ impl Session {
         let spec = spec::exec_spec(&self.monitor.container.borrow().config, request, size)
             .map_err(|e| e.to_string())?;
         let words = request.args.join(" ");
-        self.monitor.emit(&format!("exec_create: {words}"), &[]);
+        let named = [("execID", random_hex(32).map_err(|e| e.to_string())?)];
+        self.monitor.emit(&format!("exec_create: {words}"), &named);
         let running = match run.agent.exec(spec).await {
             Ok(running) => running,
             Err(e) => return Ok(MonitorMessage::Failed { code: e.code, message: e.message }),
         };
-        self.monitor.emit(&format!("exec_start: {words}"), &[]);
+        self.monitor.emit(&format!("exec_start: {words}"), &named);
         // A client that leaves takes its ends along; what the process still writes then goes nowhere.
         let mut rest = running.output.as_ref().and_then(|output| output.try_clone().ok());
         let sent = self.started(running.output, running.stdin, request.terminal, true).await;
         let process = running.process;
         let monitor = Rc::clone(&self.monitor);
+        let [name] = named.clone();
         let mut ended = spawn_local(async move {
             let exit = running.exit.await;
             let code = exit.as_ref().map_or_else(|_| "137".to_owned(), |exit| exit.code.to_string());
-            monitor.emit("exec_die", &[("exitCode", code)]);
+            monitor.emit("exec_die", &[name, ("exitCode", code)]);
             exit
         });
         if sent.is_ok() {
@@ -228,7 +243,11 @@ impl Session {
                         error: Some("the container ended".to_owned()),
                     },
                 }),
-                _ = follow(&mut self.receiver, &run, process, &mut rest) => {}
+                left = follow(&self.monitor, &mut self.receiver, &run, process, &mut rest) => {
+                    if left == Left::Detached {
+                        self.monitor.emit("exec_detach", &named);
+                    }
+                }
             }
         }
         if let Some(rest) = rest {
@@ -296,6 +315,16 @@ impl Session {
     }
 }
 
+fn tell_size(monitor: &Monitor, size: TerminalSize) {
+    monitor.emit("resize", &[("height", size.rows.to_string()), ("width", size.columns.to_string())]);
+}
+
+/// A size that differs from `size` as Docker's does.
+fn other_than(size: TerminalSize) -> TerminalSize {
+    let other = |length: u16| length.checked_add(1).unwrap_or(length - 1);
+    TerminalSize { rows: other(size.rows), columns: other(size.columns) }
+}
+
 /// How a client ended a session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Left {
@@ -307,6 +336,7 @@ enum Left {
 
 /// Passes signals and sizes on until the client leaves. `output` is let go of when the client reads it no more.
 async fn follow(
+    monitor: &Monitor,
     receiver: &mut Receiver<ClientMessage>,
     run: &Run,
     process: ProcessId,
@@ -315,8 +345,18 @@ async fn follow(
     loop {
         // A guest that is lost is seen by whoever waits for the process's end.
         let _ = match receiver.receive().await {
-            Ok(ClientMessage::Kill { signal }) => run.agent.signal(process, signal).await,
-            Ok(ClientMessage::Resize { size }) => run.agent.resize(process, size).await,
+            Ok(ClientMessage::Kill { signal }) => {
+                if process == MAIN {
+                    monitor.emit("kill", &[("signal", signal.to_string())]);
+                }
+                run.agent.signal(process, signal).await
+            }
+            Ok(ClientMessage::Resize { size }) => {
+                if process == MAIN {
+                    tell_size(monitor, size);
+                }
+                run.agent.resize(process, size).await
+            }
             Ok(ClientMessage::Hangup) => {
                 *output = None;
                 Ok(())

@@ -225,6 +225,16 @@ fn what_happens_is_told() {
     assert_eq!(all.lines().count(), 4);
     assert_eq!(past(&["--filter", "event=rename"]).lines().count(), 1);
     assert_eq!(past(&["--filter", "label=team=b"]), "");
+    moat.run(["tag", "localhost/busybox", "localhost/busy:2"]).ok();
+    moat.run(["rmi", "localhost/busy:2"]).ok();
+    moat.run(["network", "create", "shelf"]).ok();
+    moat.run(["network", "rm", "shelf"]).ok();
+    let format = ["--format", "{{.Type}} {{.Action}} {{.Actor.Attributes.name}}"];
+    let told = past(&[&["--filter", "type=image", "--filter", "event=tag"], &format[..]].concat());
+    assert_eq!(told, "image tag localhost/busy:2\n");
+    assert_eq!(past(&["--filter", "event=untag", "--format", "{{.Type}}"]), "image\n");
+    let told = past(&[&["--filter", "network=shelf"], &format[..]].concat());
+    assert_eq!(told, "network create shelf\nnetwork destroy shelf\n");
     moat.run(["events", "--filter", "shape=round"]).code(1).says(&["invalid filter 'shape'"]);
     moat.run(["events", "--since", "yesterday"]).code(1).says(&["how long ago"]);
 }

@@ -32,6 +32,7 @@ fn a_detached_container_is_listed_logged_and_removed() {
 
     assert_eq!(moat.run(["rm", "talker"]).ok(), "talker\n");
     moat.run(["rm", "talker"]).code(1).says(&["No such container: talker"]);
+    moat.run(["rm", "-fv", "talker"]).code(0).says(&["No such container: talker"]);
     moat.run(["logs", "talker"]).code(1).says(&["No such container: talker"]);
     moat.assert_clean();
 }

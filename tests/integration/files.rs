@@ -276,7 +276,20 @@ fn a_file_system_is_exported() {
 fn what_is_committed_runs() {
     let moat = Moat::with(&["busybox"]);
     let script = "echo kept > /root/file; rm /etc/group; mkdir /d && ln /root/file /d/twin";
-    let options = ["run", "--name", "work", "-e", "A=1", "-w", "/tmp", "-l", "k=v", "localhost/busybox"];
+    let options = [
+        "run",
+        "--name",
+        "work",
+        "-e",
+        "A=1",
+        "-w",
+        "/tmp",
+        "-l",
+        "k=v",
+        "--expose",
+        "70",
+        "localhost/busybox",
+    ];
     moat.run(options.iter().chain(&["sh", "-c", script])).ok();
     let change = "CMD [\"cat\", \"/root/file\"]";
     let id = moat
@@ -288,7 +301,7 @@ fn what_is_committed_runs() {
     let script = "test /root/file -ef /d/twin && test ! -e /etc/group && echo $A$B && pwd";
     assert_eq!(moat.run(["run", "--rm", "localhost/new:1", "sh", "-c", script]).ok(), "12\n/tmp\n");
     let shown = moat.run(["image", "inspect", "localhost/new:1"]).ok();
-    for word in ["\"Author\": \"me\"", "\"Comment\": \"why\"", "\"k\": \"v\""] {
+    for word in ["\"Author\": \"me\"", "\"Comment\": \"why\"", "\"k\": \"v\"", "\"70/tcp\": {}"] {
         assert!(shown.contains(word), "{word}: {shown}");
     }
     assert_eq!(moat.run(["history", "-q", "localhost/new:1"]).ok().lines().next(), id.get(7..19));

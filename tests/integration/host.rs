@@ -53,7 +53,13 @@ fn version_and_info_speak() {
     assert!(shared().run(["version"]).ok().contains(env!("CARGO_PKG_VERSION")));
     let json: serde_json::Value =
         serde_json::from_str(&shared().run(["version", "--format", "json"]).ok()).expect("JSON");
-    assert_eq!(json["Version"], env!("CARGO_PKG_VERSION"));
+    assert_eq!(json["Server"]["Version"], env!("CARGO_PKG_VERSION"));
+    let client = shared().run(["version", "--format", "{{.Client.Version}}"]).ok();
+    assert_eq!(client.trim(), env!("CARGO_PKG_VERSION"));
+    assert_eq!(shared().run(["info", "-f", "{{.OSType}}/{{.Architecture}}"]).ok(), "linux/amd64\n");
+    let json: serde_json::Value =
+        serde_json::from_str(&shared().run(["info", "--format", "json"]).ok()).expect("JSON");
+    assert!(json["NCPU"].as_u64().is_some_and(|count| count > 0));
     let info = shared().run(["info"]).ok();
     for part in ["Containers: ", "Images: ", "Kernel Version: ", "CPUs: "] {
         assert!(info.contains(part), "{part} is missing: {info}");

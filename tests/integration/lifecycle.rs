@@ -1,6 +1,10 @@
 //! create, start, stop, restart, kill, pause, wait, rename, update: the states and the ways between them.
 
+use std::process::Stdio;
 use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 use crate::support::{Moat, eventually, monitor_of, vm_processes};
 
@@ -37,6 +41,36 @@ fn a_created_container_waits_until_it_is_started() {
     assert_eq!(moat.run(["logs", "box"]).ok(), "once more\nonce more\nonce more\n");
     moat.run(["rm", "box"]).ok();
     moat.assert_clean();
+}
+
+#[test]
+fn start_with_a_joins_a_container_that_runs() {
+    let moat = Moat::with(&["busybox"]);
+    let script = "until test -e /go; do sleep 0.1; done; echo gone; exit 9";
+    moat.run(["run", "-d", "--name", "box", "localhost/busybox", "sh", "-c", script]).ok();
+    let starter = moat.command(["start", "-a", "box"]).stdout(Stdio::piped()).spawn().expect("moat starts");
+    std::thread::sleep(Duration::from_secs(1));
+    moat.run(["exec", "box", "touch", "/go"]).ok();
+    let output = starter.wait_with_output().expect("it ends");
+    assert_eq!((output.status.code(), output.stdout.as_slice()), (Some(9), &b"gone\n"[..]));
+    moat.run(["rm", "box"]).ok();
+    moat.assert_clean();
+}
+
+#[test]
+fn an_interrupt_during_the_boot_reaches_the_process() {
+    let moat = Moat::with(&["busybox"]);
+    for (signal, code) in [(Signal::SIGINT, 130), (Signal::SIGTERM, 143)] {
+        let words = ["run", "--rm", "--init", "localhost/busybox", "sleep", "100000"];
+        let mut client = moat.command(words).spawn().expect("moat starts");
+        // From here on the client passes signals on, and the guest has its boot before it.
+        eventually("a virtual machine", || {
+            moat.containers().first().is_some_and(|id| !vm_processes(id).is_empty())
+        });
+        kill(Pid::from_raw(client.id().cast_signed()), signal).expect("the client runs");
+        assert_eq!(client.wait().expect("it ends").code(), Some(code));
+        moat.assert_clean();
+    }
 }
 
 #[test]
@@ -209,6 +243,30 @@ fn health_is_checked_and_shown() {
         "{events}"
     );
     moat.run(["rm", "-f", "box"]).ok();
+    moat.assert_clean();
+}
+
+#[test]
+fn a_life_is_told_by_events() {
+    let moat = Moat::with(&["busybox"]);
+    moat.sleeper(&["--name", "box"]);
+    moat.run(["exec", "box", "true"]).ok();
+    moat.run(["rm", "-f", "box"]).ok();
+    let past = |words: &[&str]| {
+        moat.run(["events", "--since", "1h", "--until", "0s"].iter().chain(words).copied()).ok()
+    };
+    let own = ["--filter", "container=box", "--format"];
+    let actions = past(&[&own[..], &["{{.Action}}"]].concat());
+    let expected =
+        ["create", "start", "exec_create: true", "exec_start: true", "exec_die", "kill", "die", "destroy"];
+    assert_eq!(actions.lines().collect::<Vec<_>>(), expected);
+    let ids = past(&[&own[..], &["{{with .Actor.Attributes.execID}}{{.}}{{end}}"]].concat());
+    let ids: Vec<&str> = ids.lines().filter(|id| !id.is_empty()).collect();
+    assert!(ids.len() == 3 && ids.iter().all(|id| id.len() == 64 && *id == ids[0]), "{ids:?}");
+    let ends = past(&["--filter", "event=die", "--format", "{{.Actor.Attributes.execDuration}}"]);
+    assert!(ends.trim().parse::<u32>().is_ok(), "{ends}");
+    let networks = past(&["--filter", "type=network", "--format", "{{.Action}} {{.Actor.Attributes.name}}"]);
+    assert_eq!(networks, "connect bridge\ndisconnect bridge\n");
     moat.assert_clean();
 }
 

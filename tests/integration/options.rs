@@ -92,6 +92,10 @@ fn labels_and_id_files_tell_containers_apart() {
         .ok();
     assert_eq!(std::fs::read_to_string(file).expect("the file"), id.trim());
     moat.run(["create", "--cidfile", file, "localhost/busybox"]).code(1).says(&["container ID file found"]);
+    for nowhere in ["/nonexistent/id", "/"] {
+        moat.run(["run", "--cidfile", nowhere, "localhost/busybox", "true"]).code(125).says(&[nowhere]);
+    }
+    assert_eq!(moat.only_container(), id.trim());
     moat.run(["create", "--name", "two", "-l", "tier=db", "localhost/busybox"]).ok();
     let listed = |filter: &str| moat.run(["ps", "-a", "--filter", filter, "--format", "{{.Names}}"]).ok();
     assert_eq!(listed("label=tier=web"), "one\n");

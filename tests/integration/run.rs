@@ -33,6 +33,8 @@ fn a_command_that_cannot_be_executed_is_126() {
 fn what_moat_cannot_run_is_125() {
     shared().run(["run", "--rm", "localhost/no-such-image"]).code(125).says(&["localhost/no-such-image"]);
     shared().run(["run", "--no-such-flag", "localhost/busybox"]).code(125).says(&["--no-such-flag"]);
+    let root = shared().root().to_str().expect("UTF-8");
+    shared().run(["--root", root, "run", "--no-such-flag", "localhost/busybox"]).code(125);
     busybox(&["-u", "4294967296"], &["true"]).code(125).says(&["4294967296"]);
     busybox(&["-u", "nobody-by-this-name"], &["true"])
         .code(125)

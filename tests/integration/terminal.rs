@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 
 use nix::pty::{Winsize, openpty};
 
-use crate::support::{PATIENCE, shared};
+use crate::support::{PATIENCE, eventually, shared};
 
 nix::ioctl_write_ptr_bad!(set_window_size, libc::TIOCSWINSZ, Winsize);
 
@@ -138,6 +138,22 @@ fn a_terminal_can_be_left_and_come_back_to() {
     session.type_in("exit 6\n");
     assert_eq!(session.child.wait().expect("it ends").code(), Some(6));
     moat.run(["rm", "left"]).ok();
+}
+
+#[test]
+fn who_comes_back_to_a_terminal_has_it_drawn_again() {
+    let moat = shared();
+    let script = "trap 'echo drawn' WINCH; echo up; while :; do sleep 0.1; done";
+    moat.run(["run", "-dit", "--name", "drawer", "localhost/busybox", "sh", "-c", script]).ok();
+    eventually("its trap", || moat.run(["logs", "drawer"]).ok().contains("up"));
+    // All of them have the same size, so that only the coming can be what the process hears of.
+    for _ in 0..2 {
+        let mut session = Session::of(&["attach", "drawer"]);
+        session.expect("drawn");
+        session.type_in("\x10\x11");
+        assert!(session.child.wait().expect("the client ends").success());
+    }
+    moat.run(["rm", "-f", "drawer"]).ok();
 }
 
 #[test]

@@ -9,6 +9,7 @@ use moat::engine::restart::RestartPolicy;
 use moat::engine::signal;
 use moat::engine::state::{State, Status};
 use moat::network::endpoint::Attachment;
+use moat_protocol::defaults;
 use moat_vmm::config::{DiskLimits, RateLimit};
 use serde_json::{Map, Value, json};
 
@@ -104,7 +105,8 @@ fn health(health: &Health) -> Value {
 }
 
 fn host_config(config: &ContainerConfig) -> Value {
-    let resources = &config.resources;
+    // As with Docker, a privileged container sees everything as it is.
+    let paths = |paths: &[&str]| if config.security.privileged { Value::Null } else { json!(paths) };
     let tmpfs: Map<String, Value> = config
         .tmpfs
         .iter()
@@ -114,7 +116,7 @@ fn host_config(config: &ContainerConfig) -> Value {
         RestartPolicy::OnFailure { retries } => retries.unwrap_or(0),
         _ => 0,
     };
-    json!({
+    let mut all = json!({
         "Binds": null,
         "ContainerIDFile": "",
         "LogConfig": {
@@ -141,20 +143,77 @@ fn host_config(config: &ContainerConfig) -> Value {
         "ReadonlyRootfs": config.read_only,
         "SecurityOpt": config.security.no_new_privileges.then_some(["no-new-privileges"]),
         "Tmpfs": map(tmpfs),
+        "MaskedPaths": paths(&defaults::MASKED_PATHS),
+        "ReadonlyPaths": paths(&defaults::READ_ONLY_PATHS),
         "ShmSize": config.shm_size,
         "Sysctls": map(config.sysctls.iter().map(|(name, value)| (name.clone(), value.as_str().into())).collect()),
         "Runtime": "moat",
-        "Memory": u64::from(resources.memory_mib) << 20,
+        "Init": config.init,
+    });
+    if let Value::Object(all) = &mut all {
+        all.extend(resources(config));
+        all.extend(unused());
+    }
+    all
+}
+
+/// The part of `HostConfig` about what it may use.
+fn resources(config: &ContainerConfig) -> Map<String, Value> {
+    let resources = &config.resources;
+    let memory = u64::from(resources.memory_mib) << 20;
+    fields(json!({
+        "Memory": memory,
+        // A guest has no swap: memory and swap together are no more.
+        "MemorySwap": memory,
+        "MemoryReservation": 0,
+        "MemorySwappiness": null,
         "NanoCpus": resources.milli_cpus.map_or(0, |limit| u64::from(limit.get()) * 1_000_000),
+        "CpuShares": 0,
+        "CpuPeriod": 0,
+        "CpuQuota": 0,
+        "CpuRealtimePeriod": 0,
+        "CpuRealtimeRuntime": 0,
+        "CpusetCpus": "",
+        "CpusetMems": "",
         "PidsLimit": resources.pids_limit,
+        "BlkioWeight": 0,
+        "BlkioWeightDevice": [],
         "BlkioDeviceReadBps": rates(config, |disk| disk.read_bytes),
         "BlkioDeviceWriteBps": rates(config, |disk| disk.write_bytes),
         "BlkioDeviceReadIOps": rates(config, |disk| disk.read_operations),
         "BlkioDeviceWriteIOps": rates(config, |disk| disk.write_operations),
         "NetworkRate": config.rates.network.map_or(0, |rate| rate.per_second),
         "Ulimits": config.process.ulimits.iter().map(ulimit).collect::<Vec<_>>(),
-        "Init": config.init,
-    })
+    }))
+}
+
+/// What Docker has in `HostConfig` and a container here is never given, with Docker's values for that. Scripts name these
+/// fields for every container.
+fn unused() -> Map<String, Value> {
+    fields(json!({
+        "Cgroup": "",
+        "CgroupParent": "",
+        "CgroupnsMode": "private",
+        "DeviceCgroupRules": null,
+        "DeviceRequests": null,
+        "Devices": [],
+        "GroupAdd": null,
+        "IpcMode": "private",
+        "Isolation": "",
+        "Links": null,
+        "OomKillDisable": false,
+        "OomScoreAdj": 0,
+        "PidMode": "",
+        "UTSMode": "",
+        "UsernsMode": "",
+    }))
+}
+
+fn fields(object: Value) -> Map<String, Value> {
+    match object {
+        Value::Object(fields) => fields,
+        _ => Map::new(),
+    }
 }
 
 /// One limit of each disk that has it, as Docker lists those of the host's devices.
@@ -184,30 +243,15 @@ fn config_object(config: &ContainerConfig) -> Value {
         "StdinOnce": process.stdin_once,
         "Env": process.env,
         "Cmd": list(command),
-        "Healthcheck": config.health.as_ref().map(check),
+        "Healthcheck": config.health.as_ref().map(HealthCheck::document),
         "Image": config.image,
         "Volumes": set(&config.volumes),
         "WorkingDir": process.working_dir,
         "Entrypoint": list(entrypoint),
         "Labels": config.labels,
+        "OnBuild": null,
         "StopSignal": signal::name(process.stop_signal),
         "StopTimeout": process.stop_timeout,
-    })
-}
-
-fn check(check: &HealthCheck) -> Value {
-    let test = match check.command.as_slice() {
-        [shell, flag, line] if shell == "/bin/sh" && flag == "-c" => vec!["CMD-SHELL", line],
-        words => std::iter::once("CMD").chain(words.iter().map(String::as_str)).collect(),
-    };
-    let nanoseconds = |duration: std::time::Duration| u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
-    json!({
-        "Test": test,
-        "Interval": nanoseconds(check.interval),
-        "Timeout": nanoseconds(check.timeout),
-        "StartPeriod": nanoseconds(check.start_period),
-        "StartInterval": nanoseconds(check.start_interval),
-        "Retries": check.retries,
     })
 }
 
@@ -246,6 +290,19 @@ mod tests {
             ("/State/Pid", json!(0)),
             ("/State/StartedAt", json!("0001-01-01T00:00:00Z")),
             ("/HostConfig/Memory", json!(268_435_456)),
+            ("/HostConfig/MemorySwap", json!(268_435_456)),
+            ("/HostConfig/MemoryReservation", json!(0)),
+            ("/HostConfig/CpuShares", json!(0)),
+            ("/HostConfig/CpuQuota", json!(0)),
+            ("/HostConfig/CpusetCpus", json!("")),
+            ("/HostConfig/PidMode", json!("")),
+            ("/HostConfig/IpcMode", json!("private")),
+            ("/HostConfig/Devices", json!([])),
+            ("/HostConfig/GroupAdd", json!(null)),
+            ("/HostConfig/OomKillDisable", json!(false)),
+            ("/HostConfig/ReadonlyPaths/0", json!("/proc/bus")),
+            ("/HostConfig/MaskedPaths/0", json!("/proc/acpi")),
+            ("/Config/OnBuild", json!(null)),
             ("/HostConfig/NanoCpus", json!(1_500_000_000)),
             ("/HostConfig/PidsLimit", json!(100)),
             ("/HostConfig/RestartPolicy", json!({"Name": "on-failure", "MaximumRetryCount": 3})),

@@ -123,7 +123,7 @@ pub fn run(args: Args, root: Root) -> anyhow::Result<ExitCode> {
         }
     }
     output.flush()?;
-    errors.iter().for_each(|e| eprintln!("moat: {}", crate::cli::explain(e)));
+    errors.iter().for_each(|e| crate::cli::complain(crate::cli::explain(e)));
     Ok(if errors.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::bail;
 use ipnet::IpNet;
+use moat::engine::events;
 use moat::network::record::{BRIDGE_NAME_OPTION, MASQUERADE_OPTION, MTU_OPTION};
 use moat::network::{CreateNetwork, Networks};
 use moat::root::Root;
@@ -76,6 +77,8 @@ pub fn run(args: Args, root: &Root) -> anyhow::Result<ExitCode> {
         }
         wanted.options.insert(key.to_owned(), value.to_owned());
     }
-    say!("{}", Networks::of(root).create(wanted)?.id);
+    let network = Networks::of(root).create(wanted)?;
+    events::emit_network(root, "create", &network.id, &network.name, None);
+    say!("{}", network.id);
     Ok(ExitCode::SUCCESS)
 }

@@ -44,7 +44,7 @@ pub fn run(args: &Args, root: Root) -> anyhow::Result<ExitCode> {
         match networks.find(name) {
             Ok(network) => found.push(object(&network, &attachments)),
             Err(e) => {
-                eprintln!("moat: {e}");
+                crate::cli::complain(e);
                 code = ExitCode::FAILURE;
             }
         }

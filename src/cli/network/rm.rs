@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use moat::engine::Engine;
+use moat::engine::{Engine, events};
 use moat::network::NetworkError;
 use moat::root::Root;
 
@@ -19,17 +19,24 @@ pub struct Args {
 
 /// Removes each and prints what was typed for it; goes on after an error.
 pub fn run(args: &Args, root: Root) -> anyhow::Result<ExitCode> {
-    let networks = Engine::open(root)?.networks();
+    let engine = Engine::open(root)?;
     let mut code = ExitCode::SUCCESS;
     for name in &args.networks {
-        match networks.find(name).and_then(|network| networks.remove(&network)) {
+        match remove(&engine, name) {
             Ok(()) => say!("{name}"),
             Err(NetworkError::NotFound(_)) if args.force => {}
             Err(e) => {
-                eprintln!("moat: {e}");
+                crate::cli::complain(e);
                 code = ExitCode::FAILURE;
             }
         }
     }
     Ok(code)
+}
+
+fn remove(engine: &Engine, name: &str) -> Result<(), NetworkError> {
+    let network = engine.networks().find(name)?;
+    engine.networks().remove(&network)?;
+    events::emit_network(engine.root(), "destroy", &network.id, &network.name, None);
+    Ok(())
 }

@@ -48,7 +48,7 @@ pub fn prune(engine: &Engine, selection: &Selection) -> anyhow::Result<(u64, Exi
             // Started or taken by somebody else meanwhile: that one is not for pruning any more.
             Err(EngineError::Illegal { .. } | EngineError::Busy(_) | EngineError::NotFound(_)) => {}
             Err(e) => {
-                eprintln!("moat: {e}");
+                crate::cli::complain(e);
                 code = ExitCode::FAILURE;
             }
         }

@@ -8,6 +8,7 @@ use moat::store::{Image, Removed, StoreError};
 
 use super::{PruneArgs, Selection};
 use crate::cli::human;
+use crate::cli::rmi::tell;
 
 /// Remove images that nobody needs
 ///
@@ -59,11 +60,14 @@ pub fn prune(engine: &Engine, all: bool, selection: &Selection) -> anyhow::Resul
             if users.is_empty() { Ok(Vec::new()) } else { Err(conflict().into()) }
         };
         match store.remove(&image.id.to_string(), true, used) {
-            Ok(gone) => removed.extend(gone),
+            Ok(gone) => {
+                tell(engine.root(), &image.id.to_string(), &gone);
+                removed.extend(gone);
+            }
             // In use, or gone by somebody else's hand.
             Err(EngineError::Store(StoreError::Conflict { .. } | StoreError::NoSuchImage(_))) => {}
             Err(e) => {
-                eprintln!("moat: {e}");
+                crate::cli::complain(e);
                 code = ExitCode::FAILURE;
             }
         }

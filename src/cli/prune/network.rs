@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use moat::engine::Engine;
+use moat::engine::{Engine, events};
 use moat::network::NetworkError;
 use moat::root::Root;
 
@@ -38,7 +38,10 @@ pub fn prune(engine: &Engine, selection: &Selection) -> anyhow::Result<()> {
             continue;
         }
         match networks.remove(&network) {
-            Ok(()) => removed.push(network.name),
+            Ok(()) => {
+                events::emit_network(engine.root(), "destroy", &network.id, &network.name, None);
+                removed.push(network.name);
+            }
             Err(NetworkError::InUse { .. }) => {}
             Err(e) => return Err(e.into()),
         }

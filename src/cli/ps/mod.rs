@@ -29,7 +29,8 @@ use super::template::Template;
   moat ps --format 'table {{.Names}}\\t{{.Status}}'
   moat rm -f $(moat ps -aq)
 
-The keys for --filter are id, name, label, exited, status, ancestor, before, since and health.")]
+The keys for --filter are id, name, label, exited, status, ancestor, before, since, health, network,
+publish and expose.")]
 pub struct Args {
     /// Also those that do not run
     #[arg(short, long)]

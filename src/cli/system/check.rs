@@ -18,7 +18,7 @@ pub struct Args {}
 /// Checks, and tells what is wrong.
 pub fn run(_args: &Args, root: &Root) -> anyhow::Result<ExitCode> {
     let checked = ImageStore::open(root)?.check()?;
-    checked.faults.iter().for_each(|fault| eprintln!("moat: {fault}"));
+    checked.faults.iter().for_each(crate::cli::complain);
     let (images, blobs, bytes) = (checked.images, checked.blobs, human::size(checked.bytes));
     let verdict = match checked.faults.len() {
         0 => "all sound".to_owned(),

@@ -3,7 +3,7 @@
 use std::cmp::Ordering;
 
 use anyhow::bail;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::print::{print, printf, println, shown};
 
@@ -178,10 +178,18 @@ fn index(value: &Value, key: &Value) -> anyhow::Result<Value> {
             let found = at.as_u64().and_then(|at| all.get(usize::try_from(at).ok()?));
             found.cloned().map_or_else(|| bail!("index out of range: {key}"), Ok)
         }
-        (Value::Object(all), Value::String(key)) => Ok(all.get(key).cloned().unwrap_or_default()),
+        (Value::Object(all), Value::String(key)) => Ok(all.get(key).cloned().unwrap_or_else(|| zero(all))),
+        // A map without anything in it is null in Docker's JSON.
+        (Value::Null, Value::String(_)) => Ok(zero(&Map::new())),
         (Value::Null, _) => bail!("index of untyped nil"),
         _ => bail!("can't index {} with {}", shown(value), shown(key)),
     }
+}
+
+/// What Go finds under a key that a map does not have: its values' zero. A map of nothing counts as one of strings, like
+/// labels and sysctls.
+fn zero(map: &Map<String, Value>) -> Value {
+    if map.values().all(Value::is_string) { "".into() } else { Value::Null }
 }
 
 fn slice(value: &Value, bounds: &[Value]) -> anyhow::Result<Value> {

@@ -5,6 +5,7 @@ use super::*;
 fn apply(template: &str) -> anyhow::Result<String> {
     let object = json!({
         "ID": "abc", "Tags": ["a:1", "b:2"], "Size": 12, "None": null, "Ratio": 1.5, "Yes": true, "Empty": [],
+        "NoMap": {},
         "Config": {"Cmd": ["sh", "-c"], "Labels": {"org.x": "y", "k": "v"}},
         "Mounts": [{"Source": "/a", "RW": true}, {"Source": "/b", "RW": false}],
         "Label()": {"org.x": "y"},
@@ -33,6 +34,9 @@ fn fields_and_functions() {
         ("{{.Config.Labels.k}}", "v"),
         ("{{.Config.Labels.none}}", "<no value>"),
         ("{{index .Config.Labels \"org.x\"}}", "y"),
+        ("[{{index .Config.Labels \"none\"}}][{{index .NoMap \"x\"}}][{{index .None \"x\"}}]", "[][][]"),
+        ("{{json (index .Config.Labels \"none\")}}{{if index .None \"x\"}}yes{{end}}", "\"\""),
+        ("{{index .Config \"Nothing\"}}", "<no value>"),
         ("{{(index .Mounts 1).Source}}", "/b"),
         ("{{index .Tags 1}}", "b:2"),
         ("{{join .Tags \", \"}}", "a:1, b:2"),
@@ -125,6 +129,8 @@ fn mistakes_are_explained() {
         ("{{(.ID}}", "unclosed left paren"),
         ("{{.ID)}}", "unexpected"),
         ("{{index .Tags 5}}", "error calling index: index out of range: 5"),
+        ("{{index .None 0}}", "error calling index: index of untyped nil"),
+        ("{{index (index .NoMap \"80/tcp\") 0}}", "error calling index: can't index"),
         ("{{slice .ID 1 9}}", "slice out of range"),
         ("{{json ID}}", "function \"ID\" not defined"),
         ("{{.ID | 3}}", "non executable command in pipeline"),

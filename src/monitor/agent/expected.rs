@@ -12,6 +12,20 @@ use tokio::sync::{mpsc, oneshot};
 use super::{ArchiveResult, Exit, RequestError};
 use crate::monitor::CANNOT_RUN;
 
+/// How much of what a guest says is kept for people, in bytes. It could send megabytes, which would go into records and
+/// onto terminals.
+const MAX_WORDS: usize = 4096;
+
+/// What a guest says, no longer than people read.
+pub fn bounded(mut words: String) -> String {
+    if words.len() > MAX_WORDS {
+        let end = (0..=MAX_WORDS).rev().find(|&at| words.is_char_boundary(at));
+        words.truncate(end.unwrap_or(0));
+        words.push_str("...");
+    }
+    words
+}
+
 /// The streams of one request that have not been dialed yet, and who gets them.
 pub struct ExpectedStreams {
     pub wanted: Vec<Stream>,
@@ -44,7 +58,7 @@ impl Expected {
                 let _ = self.starts.remove(&process).ok_or_else(unexpected)?.send(Ok(()));
             }
             GuestMessage::StartFailed { process, failure, message } => {
-                let error = RequestError { code: failure_code(failure), message };
+                let error = RequestError { code: failure_code(failure), message: bounded(message) };
                 let _ = self.starts.remove(&process).ok_or_else(unexpected)?.send(Err(error));
                 self.exits.remove(&process);
             }
@@ -59,7 +73,8 @@ impl Expected {
                 let _ = self.archives.remove(&request).ok_or_else(unexpected)?.send(Ok(stat));
             }
             GuestMessage::ArchiveFailed { request, failure, message } => {
-                let _ = self.archives.remove(&request).ok_or_else(unexpected)?.send(Err((failure, message)));
+                let failed = Err((failure, bounded(message)));
+                let _ = self.archives.remove(&request).ok_or_else(unexpected)?.send(failed);
             }
             GuestMessage::Stats { request, stats } => {
                 let _ = self.stats.remove(&request).ok_or_else(unexpected)?.send(stats);
@@ -71,7 +86,7 @@ impl Expected {
                 let _ = self.networks.remove(&request).ok_or_else(unexpected)?.send(Ok(()));
             }
             GuestMessage::NetworkFailed { request, message } => {
-                let _ = self.networks.remove(&request).ok_or_else(unexpected)?.send(Err(message));
+                let _ = self.networks.remove(&request).ok_or_else(unexpected)?.send(Err(bounded(message)));
             }
             GuestMessage::Hello | GuestMessage::BootFailed { .. } => {
                 return Err("the guest's agent broke the protocol: it greeted twice".to_owned());
@@ -108,5 +123,25 @@ fn failure_code(failure: StartFailure) -> u8 {
         StartFailure::NotFound => 127,
         StartFailure::NotExecutable => 126,
         StartFailure::Setup => CANNOT_RUN,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_guest_that_talks_too_much_is_cut_short() {
+        let mut expected = Expected::default();
+        let (sender, mut start) = oneshot::channel();
+        expected.starts.insert(ProcessId(0), sender);
+        let message = "é".repeat(2 << 20);
+        let failed =
+            GuestMessage::StartFailed { process: ProcessId(0), failure: StartFailure::Setup, message };
+        expected.take(failed).unwrap();
+        let told = start.try_recv().unwrap().unwrap_err().message;
+        assert!(told.starts_with("éé") && told.ends_with("é..."));
+        assert!((MAX_WORDS..=MAX_WORDS + 3).contains(&told.len()), "{}", told.len());
+        assert_eq!(bounded("short".to_owned()), "short");
     }
 }

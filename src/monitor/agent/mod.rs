@@ -19,7 +19,7 @@ use moat_protocol::{
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::time::timeout;
 
-use expected::{Expected, ExpectedStreams};
+use expected::{Expected, ExpectedStreams, bounded};
 
 use super::link::{self, Receiver, Sender};
 use super::vm::{Dialed, Vm};
@@ -149,9 +149,13 @@ impl Agent {
                 last_id: Cell::new(MAIN.0),
             }),
             Ok(GuestMessage::BootFailed { phase, message }) => {
-                Err(RequestError::setup(format!("the guest could not boot ({phase:?}): {message}")))
+                let why = format!("the guest could not boot ({phase:?}): {message}");
+                Err(RequestError::setup(bounded(why)))
             }
-            Ok(other) => Err(RequestError::setup(format!("the guest's agent broke the protocol: {other:?}"))),
+            Ok(other) => {
+                let why = format!("the guest's agent broke the protocol: {other:?}");
+                Err(RequestError::setup(bounded(why)))
+            }
             Err(e) => Err(RequestError::setup(lost(vm, &e).await)),
         }
     }
@@ -439,6 +443,7 @@ async fn collect(
 async fn lost(vm: &Vm, error: &FrameError) -> String {
     match timeout(END_LIMIT, vm.ended()).await {
         Ok(why) => why.to_string(),
-        Err(_) => format!("lost the guest's agent: {error}"),
+        // What is wrong with a message is told with a part of it.
+        Err(_) => bounded(format!("lost the guest's agent: {error}")),
     }
 }
