@@ -66,13 +66,17 @@ impl Networks {
 
     /// The default network, made when it is not there.
     pub(super) fn ensure_default(&self) -> Result<Network, NetworkError> {
-        let find = || Ok::<_, NetworkError>(self.list()?.into_iter().find(Network::is_default));
-        if let Some(network) = find()? {
+        if let Some(network) = self.list()?.into_iter().find(Network::is_default) {
             return Ok(network);
         }
         self.prepare()?;
         let _lock = self.lock()?;
-        match find()? {
+        self.ensure_default_locked()
+    }
+
+    /// The same for a caller that holds the lock.
+    pub(super) fn ensure_default_locked(&self) -> Result<Network, NetworkError> {
+        match self.list()?.into_iter().find(Network::is_default) {
             Some(network) => Ok(network),
             None => self.create_locked(CreateNetwork {
                 name: record::DEFAULT.to_owned(),
@@ -153,13 +157,15 @@ impl Networks {
             return Err(NetworkError::Predefined(network.name.clone()));
         }
         let _lock = self.lock()?;
+        // Somebody else may have removed it since it was looked up.
+        let network = self.find_locked(network.id.as_str())?;
         self.sweep()?;
         let users: Vec<String> = (self.attachments()?.iter())
             .filter(|attachment| attachment.endpoints.iter().any(|endpoint| endpoint.network == network.id))
             .map(|attachment| format!("name:\"{}\" id:\"{}\"", attachment.name, attachment.container.short()))
             .collect();
         if !users.is_empty() {
-            return Err(NetworkError::InUse { name: network.name.clone(), users: users.join(", ") });
+            return Err(NetworkError::InUse { name: network.name, users: users.join(", ") });
         }
         network.dismantle()?;
         std::fs::remove_file(self.records().join(network.id.as_str()))
@@ -198,7 +204,8 @@ fn addresses(
     let (mut v4, mut v6) = (None, None);
     for &subnet in &wanted.subnets {
         let subnet = subnet.trunc();
-        if let Some(&other) = used.iter().find(|&&other| subnet::overlap(subnet, other)) {
+        let of_another = used.iter().copied().find(|&other| subnet::overlap(subnet, other));
+        if let Some(other) = of_another.or_else(|| subnet::taken_by(subnet, routes)) {
             return Err(NetworkError::Overlap { subnet, other });
         }
         let again = match subnet {
