@@ -185,11 +185,19 @@ impl Network {
 }
 
 fn check_options(options: &BTreeMap<String, String>) -> Result<(), NetworkError> {
-    let Some(mtu) = options.get(record::MTU_OPTION) else { return Ok(()) };
-    match mtu.parse::<u16>() {
-        Ok(68..) => Ok(()),
-        _ => Err(NetworkError::Invalid(format!("the MTU is a number from 68 to 65535, not '{mtu}'"))),
+    let value = |key: &str| options.get(key).map(String::as_str);
+    if let Some(mtu) = value(record::MTU_OPTION)
+        && !mtu.parse::<u16>().is_ok_and(|mtu| mtu >= 68)
+    {
+        return Err(NetworkError::Invalid(format!("the MTU is a number from 68 to 65535, not '{mtu}'")));
     }
+    if let Some(wrong) = value(record::MASQUERADE_OPTION).filter(|value| record::truth(value).is_none()) {
+        return Err(NetworkError::Invalid(format!(
+            "{} is true or false, not '{wrong}'",
+            record::MASQUERADE_OPTION
+        )));
+    }
+    Ok(())
 }
 
 type Families = (Addresses<Ipv4Net, std::net::Ipv4Addr>, Option<Addresses<Ipv6Net, std::net::Ipv6Addr>>);

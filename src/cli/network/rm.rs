@@ -6,6 +6,8 @@ use moat::engine::Engine;
 use moat::network::NetworkError;
 use moat::root::Root;
 
+use super::none;
+
 /// Remove networks
 #[derive(clap::Args)]
 pub struct Args {
@@ -22,7 +24,11 @@ pub fn run(args: &Args, root: Root) -> anyhow::Result<ExitCode> {
     let networks = Engine::open(root)?.networks();
     let mut code = ExitCode::SUCCESS;
     for name in &args.networks {
-        match networks.find(name).and_then(|network| networks.remove(&network)) {
+        let remove = || match name.as_str() {
+            none::NAME => Err(NetworkError::Predefined(name.clone())),
+            name => networks.find(name).and_then(|network| networks.remove(&network)),
+        };
+        match remove() {
             Ok(()) => say!("{name}"),
             Err(NetworkError::NotFound(_)) if args.force => {}
             Err(e) => {
