@@ -67,9 +67,8 @@ pub async fn serve(
         number: 0,
         places,
     };
-    let mut buffer = vec![0; LARGEST];
     loop {
-        let received = tokio::select! {
+        tokio::select! {
             biased;
             Some(ended) = relay.answers.join_next() => {
                 if let Ok((client, number)) = ended {
@@ -77,11 +76,15 @@ pub async fn serve(
                 }
                 continue;
             }
-            received = receive(&relay.socket, &mut buffer) => received,
-        };
+            readable = relay.socket.readable() => readable?,
+        }
+        // Only while there is something to read does a port need memory.
+        let mut buffer = vec![0; LARGEST];
+        let received = relay.socket.try_io(Interest::READABLE, || receive(&relay.socket, &mut buffer));
         match (received, target()) {
             (Ok((length, client)), Some(target)) => relay.pass_on(&buffer[..length], client, target),
             (Ok(_), None) => {}
+            (Err(e), _) if e.kind() == io::ErrorKind::WouldBlock => {}
             // What a client's host said about an answer, or no memory for the moment.
             (Err(_), _) => sleep(REST).await,
         }
@@ -162,7 +165,6 @@ async fn take_back(
             Err(_) | Ok(Err(_)) => return,
             Ok(Ok(())) => {}
         }
-        // Only while there is something to read does a flow need memory.
         let mut buffer = vec![0; LARGEST];
         match inside.try_recv(&mut buffer) {
             Ok(length) => {
@@ -175,12 +177,8 @@ async fn take_back(
     }
 }
 
-async fn receive(socket: &UdpSocket, buffer: &mut [u8]) -> io::Result<(usize, Client)> {
-    socket.async_io(Interest::READABLE, || receive_now(socket, buffer)).await
-}
-
 /// One datagram, with the address that it was sent to.
-fn receive_now(socket: &UdpSocket, buffer: &mut [u8]) -> io::Result<(usize, Client)> {
+fn receive(socket: &UdpSocket, buffer: &mut [u8]) -> io::Result<(usize, Client)> {
     let mut space = nix::cmsg_space!(libc::in6_pktinfo);
     let mut slices = [IoSliceMut::new(buffer)];
     let message =

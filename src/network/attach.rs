@@ -135,7 +135,7 @@ impl Networks {
     pub(super) fn hold_ports(&self, container: &ContainerConfig) -> Result<Vec<HeldPort>, NetworkError> {
         let mut ports = container.network.ports.clone();
         if container.network.publish_all {
-            ports.extend(exposed(container));
+            ports.extend(exposed(&container.exposed_ports, &ports));
         }
         publish(&ports, &self.attachments()?)
     }
@@ -365,14 +365,26 @@ pub(super) fn in_order(held: &[HeldPort]) -> Vec<PublishedPort> {
 }
 
 /// A request for each port that is exposed and not published otherwise.
-fn exposed(container: &ContainerConfig) -> Vec<PortRequest> {
-    let published: BTreeSet<ContainerPort> =
-        container.network.ports.iter().map(|request| request.container).collect();
-    let exposed = container.exposed_ports.iter().flat_map(|text| super::port::parse_exposed(text));
-    let mut exposed: Vec<ContainerPort> =
+fn exposed<'a>(texts: impl IntoIterator<Item = &'a String>, published: &[PortRequest]) -> Vec<PortRequest> {
+    let published: BTreeSet<ContainerPort> = published.iter().map(|request| request.container).collect();
+    let exposed = texts.into_iter().flat_map(|text| super::port::parse_exposed(text));
+    let exposed: BTreeSet<ContainerPort> =
         exposed.flatten().filter(|port| !published.contains(port)).collect();
-    exposed.sort();
-    exposed.dedup();
     let any = |container| PortRequest { container, host_ip: None, host_ports: None };
     exposed.into_iter().map(any).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_that_is_exposed_and_not_published_is_published() {
+        let port = |text: &str| super::super::port::parse_exposed(text).unwrap().remove(0);
+        let texts = ["80/tcp", "53/udp", "80", "9000-9001/tcp", "nonsense"].map(str::to_owned);
+        let exposed = exposed(&texts, &PortRequest::parse("8080:9000").unwrap());
+        let ports: Vec<_> = exposed.iter().map(|request| request.container).collect();
+        assert_eq!(ports, [port("53/udp"), port("80"), port("9001")]);
+        assert!(exposed.iter().all(|request| request.host_ip.is_none() && request.host_ports.is_none()));
+    }
 }

@@ -111,3 +111,26 @@ fn a_network_that_was_removed_meanwhile_is_not_found() {
         assert!(matches!(host.networks.remove(&red), Err(NetworkError::NotFound(_))));
     });
 }
+
+#[test]
+fn the_world_may_be_meant_to_see_the_containers_addresses() {
+    alone(|| {
+        let host = Host::new();
+        let world = host.world();
+        let create = |name: &str, value: &str| {
+            let options = [("com.docker.network.bridge.enable_ip_masquerade".to_owned(), value.to_owned())];
+            let wanted =
+                CreateNetwork { name: name.to_owned(), options: options.into(), ..CreateNetwork::default() };
+            host.networks.create(wanted)
+        };
+        for (guest, network, value) in [("a", "red", "0"), ("b", "blue", "False"), ("c", "green", "1")] {
+            create(network, value).unwrap();
+            let guest = host.run(guest, on(network));
+            guest.cable().send(&guest.datagram(1, (crate::host::WORLD, 9), "hello"));
+            let seen = world.datagram().from.0;
+            assert_eq!(seen == crate::host::HOST, value == "1", "{value}");
+            assert_eq!(seen == guest.ip(), value != "1", "{value}");
+        }
+        assert!(create("white", "no").unwrap_err().to_string().contains("true or false, not 'no'"));
+    });
+}

@@ -6,7 +6,7 @@ use moat::network::CreateNetwork;
 use moat::network::firewall::Firewall;
 
 use crate::frame;
-use crate::host::{Cable, Host, WORLD, alone, ip, mac_of, on, publishing, set, shown};
+use crate::host::{Cable, Host, WORLD, alone, ip, mac_of, on, own_v6, publishing, set, shown};
 
 const LAN_MAC: [u8; 6] = [0x02, 0, 0, 0, 0, 0x0a];
 const LAN: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 9);
@@ -84,8 +84,8 @@ fn a_host_without_ipv6_forwarding_stays_closed_for_ipv6() {
         let host = Host::new();
         set("ipv4/ip_forward", "1");
         let (world, lan) = (host.world(), lan(&host));
-        ip("addr add 2001:db8:1::1/64 dev wan0 nodad");
-        ip("addr add 2001:db8:2::1/64 dev lan0 nodad");
+        own_v6("2001:db8:1::1", "wan0");
+        own_v6("2001:db8:2::1", "lan0");
         ip(&format!("-6 neigh replace 2001:db8:2::9 lladdr {} dev lan0", frame::mac_text(LAN_MAC)));
         let _four = host.run("a", publishing(&[]));
         let wanted = CreateNetwork { name: "six".to_owned(), ipv6: true, ..CreateNetwork::default() };

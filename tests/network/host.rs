@@ -69,6 +69,13 @@ pub fn set(option: &str, value: &str) {
     std::fs::write(format!("/proc/sys/net/{option}"), value).expect("an option that can be set");
 }
 
+/// Gives the host an IPv6 address, which it has a moment later.
+pub fn own_v6(address: &str, interface: &str) {
+    ip(&format!("addr add {address}/64 dev {interface} nodad"));
+    let is_there = || shown("-6 route show table local").contains(&format!("local {address} "));
+    eventually("the host has its address", is_there);
+}
+
 /// Waits until something is so.
 pub fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
     for _ in 0..200 {

@@ -90,7 +90,7 @@ fn ports_are_published_at_ipv6_addresses() {
         let guest = host.run("a", request);
         crate::host::ip("link add v6a type veth peer name v6b");
         crate::host::ip("link set v6a up");
-        crate::host::ip("addr add 2001:db8::1/64 dev v6a nodad");
+        crate::host::own_v6("2001:db8::1", "v6a");
         let endpoint = &guest.attached.attachment.endpoints[0];
         crate::host::ip(&format!(
             "-6 neigh replace {} lladdr {} dev {}",
@@ -152,7 +152,7 @@ fn the_hosts_services_are_not_the_containers() {
         let (intruder, _other) = pair(&host);
         let friend = host.run("c", crate::host::with_host(on("six")));
         let _world = host.world();
-        crate::host::ip("addr add 2001:db8::1/64 dev wan0 nodad");
+        crate::host::own_v6("2001:db8::1", "wan0");
         let endpoint = &intruder.attached.attachment.endpoints[0];
         let (bridge, gateway) = (endpoint.bridge.clone(), endpoint.gateway6.unwrap());
         let bridge_mac = crate::host::mac_of(&bridge);
