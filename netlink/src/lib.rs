@@ -38,11 +38,17 @@ const RECEIVE_BUFFER: usize = 64 << 10;
 /// The kernel's send buffer, in bytes: a transaction is one packet.
 const SEND_BUFFER: usize = 16 << 20;
 
+/// Room for answers that nobody has read yet, in bytes: a transaction can have a complaint about each of its messages,
+/// and all of them are there before the first is read.
+const ANSWERS_BUFFER: usize = 4 << 20;
+
 /// Messages under construction.
 #[derive(Debug, Default)]
 pub struct Messages {
     bytes: Vec<u8>,
     count: u32,
+    /// Where the last one begins.
+    last: usize,
 }
 
 impl Messages {
@@ -50,6 +56,7 @@ impl Messages {
     pub fn add(&mut self, kind: u16, flags: u16, fixed: &[u8], attributes: impl FnOnce(&mut Attributes<'_>)) {
         let start = self.bytes.len();
         self.count += 1;
+        self.last = start;
         self.bytes.extend([0; 4]);
         self.bytes.extend(kind.to_ne_bytes());
         self.bytes.extend((flags | libc::NLM_F_REQUEST as u16).to_ne_bytes());
@@ -60,6 +67,20 @@ impl Messages {
         attributes(&mut Attributes(&mut self.bytes));
         let length = u32::try_from(self.bytes.len() - start).unwrap_or(u32::MAX);
         self.bytes[start..start + 4].copy_from_slice(&length.to_ne_bytes());
+    }
+
+    /// Asks for an answer to the message that was added last. The kernel complains about the others anyway, and a thousand
+    /// answers that say nothing need room.
+    pub fn ask_for_answer(&mut self) {
+        if let Some(flags) = self.bytes.get_mut(self.last + 6..self.last + 8) {
+            let with_answer = u16::from_ne_bytes([flags[0], flags[1]]) | ACK;
+            flags.copy_from_slice(&with_answer.to_ne_bytes());
+        }
+    }
+
+    /// How many there are.
+    pub fn count(&self) -> u32 {
+        self.count
     }
 
     /// What was built.
@@ -178,8 +199,9 @@ impl Socket {
 
     fn open(protocol: SockProtocol) -> io::Result<Self> {
         let socket = socket(AddressFamily::Netlink, SockType::Raw, SockFlag::SOCK_CLOEXEC, protocol)?;
-        // Without privilege the smaller buffer stays; what does not fit is refused when it is sent.
+        // Without privilege the smaller buffers stay; what does not fit is refused when it is sent.
         let _ = setsockopt(&socket, sockopt::SndBufForce, &SEND_BUFFER);
+        let _ = setsockopt(&socket, sockopt::RcvBufForce, &ANSWERS_BUFFER);
         Ok(Self(socket))
     }
 
@@ -192,6 +214,7 @@ impl Socket {
         // The kernel works while it is sent to: its answers are there when sending returns.
         let mut complaint = None;
         let mut answered = false;
+        let mut lost = false;
         loop {
             match self.receive(MsgFlags::MSG_DONTWAIT) {
                 Ok(answers) => {
@@ -202,11 +225,14 @@ impl Socket {
                 }
                 Err(Errno::EAGAIN) => break,
                 Err(Errno::EINTR) => {}
+                // There was no room for the last answers. The first are there, and a complaint among them says more.
+                Err(Errno::ENOBUFS) => lost = true,
                 Err(e) => return Err(e.into()),
             }
         }
         match complaint {
             Some(e) => Err(e.into()),
+            None if lost => Err(Errno::ENOBUFS.into()),
             None if answered => Ok(()),
             None => Err(io::Error::other("the kernel did not answer")),
         }
@@ -217,8 +243,17 @@ impl Socket {
     /// # Errors
     /// When the kernel complains.
     pub fn dump(&self, messages: &Messages) -> io::Result<Vec<Answer>> {
-        send(self.0.as_raw_fd(), messages.bytes(), MsgFlags::empty())?;
         let mut all = Vec::new();
+        self.dump_each(messages, |answer| all.push(answer))?;
+        Ok(all)
+    }
+
+    /// Sends one message that asks for [`DUMP`] and passes on one answer after the other: for what may be a lot.
+    ///
+    /// # Errors
+    /// When the kernel complains.
+    pub fn dump_each(&self, messages: &Messages, mut each: impl FnMut(Answer)) -> io::Result<()> {
+        send(self.0.as_raw_fd(), messages.bytes(), MsgFlags::empty())?;
         loop {
             let answers = match self.receive(MsgFlags::empty()) {
                 Err(Errno::EINTR) => continue,
@@ -226,15 +261,12 @@ impl Socket {
             };
             for answer in answers {
                 if answer.kind == libc::NLMSG_DONE as u16 {
-                    return Ok(all);
+                    return Ok(());
                 }
                 if answer.kind == libc::NLMSG_ERROR as u16 {
-                    match error_of(&answer) {
-                        Some(e) => return Err(e.into()),
-                        None => return Ok(all),
-                    }
+                    return error_of(&answer).map_or(Ok(()), |e| Err(e.into()));
                 }
-                all.push(answer);
+                each(answer);
             }
         }
     }
@@ -296,6 +328,18 @@ mod tests {
         assert_eq!(found[0], (3, &b"moat0\0"[..]));
         let inner: Vec<_> = attributes(found[1].1).collect();
         assert_eq!((found[1].0, inner[0]), (18, (1, &7u32.to_ne_bytes()[..])));
+    }
+
+    #[test]
+    fn only_the_last_message_asks_for_an_answer() {
+        let mut messages = Messages::default();
+        messages.ask_for_answer();
+        messages.add(16, CREATE, &[], |_| {});
+        messages.add(17, CREATE, &[], |_| {});
+        messages.ask_for_answer();
+        let flags = |at: usize| u16::from_ne_bytes([messages.bytes()[at + 6], messages.bytes()[at + 7]]);
+        assert_eq!((flags(0) & ACK, flags(HEADER) & (ACK | CREATE)), (0, ACK | CREATE));
+        assert_eq!(messages.count(), 2);
     }
 
     #[test]

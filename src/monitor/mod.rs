@@ -9,7 +9,8 @@
 //! stop      ends the container, for whoever asks
 //! names     answers what the container's programs ask about names
 //! health    asks the container now and then how it is
-//! network   its networks, and network_spec what the agent hears of them; relay: what comes to its ports over IPv6
+//! network   its networks, and network_spec what the agent hears of them; relay: what comes to its ports and
+//!           is not translated, relay_udp: datagrams
 //! ```
 //! All of them are tasks of one thread and share a [`Monitor`].
 
@@ -26,6 +27,7 @@ mod network;
 mod network_spec;
 mod pause;
 mod relay;
+mod relay_udp;
 mod run;
 mod session;
 mod spec;
@@ -112,6 +114,7 @@ enum Phase {
 /// # Errors
 /// When the container's records cannot be used. How the run itself went is told to the clients and recorded.
 pub fn run(engine: Engine, id: &ContainerId, start: &MonitorStart) -> Result<(), EngineError> {
+    descriptors::raise_limit();
     let take = |number, action| inherited(number).map_err(EngineError::host(action));
     let lock = Lock::inherited(take(start.lock, "take over the container's lock")?);
     let listener = take(start.listener, "take over the container's socket")?;

@@ -16,7 +16,7 @@ use super::port::{ContainerPort, PortRequest, PublishedPort};
 use super::publish::{HeldPort, publish};
 use super::record::{DEFAULT, Network};
 use super::request::{Join, NetworkRequest};
-use super::{NetworkError, Networks, mac, subnet, tap};
+use super::{NetworkError, Networks, conntrack, forwarding, mac, subnet, tap};
 use crate::engine::config::ContainerConfig;
 use crate::engine::id::{ContainerId, random_hex};
 use crate::halt;
@@ -101,13 +101,13 @@ impl Networks {
         if request.networks.is_empty() {
             return Ok(None);
         }
-        let networks = self.wanted(request)?;
         self.prepare()?;
-        let leads_out = networks.iter().any(|network| !network.internal);
-        let held = if leads_out { self.hold_ports(container)? } else { Vec::new() };
-        let attachment = {
+        let (attachment, held) = {
             let _lock = self.lock()?;
             self.sweep()?;
+            let networks = self.wanted(request, |name| self.find_locked(name))?;
+            let leads_out = networks.iter().any(|network| !network.internal);
+            let held = if leads_out { self.hold_ports(container)? } else { Vec::new() };
             let networks = networks.into_iter().map(|network| self.ensure_bridge(network));
             let networks = networks.collect::<Result<Vec<_>, _>>()?;
             let attachment = Attachment {
@@ -119,7 +119,7 @@ impl Networks {
                 host_access: request.wants_host(),
             };
             write(&self.attachment_path(&container.id), &attachment)?;
-            attachment
+            (attachment, held)
         };
         halt::point("network.reserved");
         if let Err(e) = self.admit(&attachment) {
@@ -135,7 +135,7 @@ impl Networks {
     pub(super) fn hold_ports(&self, container: &ContainerConfig) -> Result<Vec<HeldPort>, NetworkError> {
         let mut ports = container.network.ports.clone();
         if container.network.publish_all {
-            ports.extend(exposed(container));
+            ports.extend(exposed(&container.exposed_ports, &ports));
         }
         publish(&ports, &self.attachments()?)
     }
@@ -148,15 +148,19 @@ impl Networks {
         // The default network appears with its first start.
         match request.networks.as_slice() {
             [only] if only.network == DEFAULT && *only == Join::new(DEFAULT) => Ok(()),
-            _ => self.wanted(request).map(drop),
+            _ => self.wanted(request, |name| self.find(name)).map(drop),
         }
     }
 
-    fn wanted(&self, request: &NetworkRequest) -> Result<Vec<Network>, NetworkError> {
+    fn wanted(
+        &self,
+        request: &NetworkRequest,
+        find: impl Fn(&str) -> Result<Network, NetworkError>,
+    ) -> Result<Vec<Network>, NetworkError> {
         if request.networks.len() > MAX_NETWORKS {
             return Err(NetworkError::TooMany);
         }
-        let networks = request.networks.iter().map(|join| self.find(&join.network));
+        let networks = request.networks.iter().map(|join| find(&join.network));
         let networks = networks.collect::<Result<Vec<_>, _>>()?;
         for (network, join) in networks.iter().zip(&request.networks) {
             check(network, join)?;
@@ -168,10 +172,15 @@ impl Networks {
         Ok(networks)
     }
 
+    /// Lets a container communicate as recorded. First the rules, then forwarding: a host that passes everybody's packets on
+    /// is at no moment what this one is.
     pub(super) fn admit(&self, attachment: &Attachment) -> Result<(), NetworkError> {
-        let v6 = attachment.endpoints.iter().any(|endpoint| endpoint.ipv6.is_some() && !endpoint.internal);
-        let closed = link::enable_forwarding(v6)
-            .map_err(NetworkError::host("let the host pass packets on (net.ipv4.ip_forward)"))?;
+        let with_v6 =
+            attachment.endpoints.iter().any(|endpoint| endpoint.ipv6.is_some() && !endpoint.internal);
+        let closed = {
+            let _lock = self.lock()?;
+            self.closed(with_v6)?
+        };
         let others = || {
             let mut others = self.attachments().unwrap_or_default();
             others.retain(|other| other.container != attachment.container);
@@ -179,24 +188,19 @@ impl Networks {
         };
         Firewall::open()
             .and_then(|firewall| firewall.admit(attachment, others, closed))
-            .map_err(NetworkError::host("let the container into the firewall (nf_tables)"))
+            .map_err(NetworkError::host("let the container into the firewall (nf_tables)"))?;
+        forwarding::enable(with_v6)?;
+        conntrack::forget_detours(attachment);
+        Ok(())
     }
 
-    /// Makes the bridge of a network if it is not there: at its first container, and again after the host was booted.
+    /// Makes the bridge of a network if it is not there, or not whole: at its first container, and again after the host was
+    /// booted.
     pub(super) fn ensure_bridge(&self, mut network: Network) -> Result<Network, NetworkError> {
-        if link::exists(&network.bridge) {
-            return Ok(network);
-        }
         let links = Links::open().map_err(NetworkError::host("use the host's links"))?;
-        let routes = links.routes().map_err(NetworkError::host("look at the host's routes"))?;
-        let subnet = IpNet::from(network.ipv4.subnet);
-        if let Some(&other) = routes.iter().find(|&&route| subnet::overlap(subnet, route)) {
-            // The host has come to use these addresses otherwise. The default network can have any; others have what their
-            // maker said.
-            if !network.is_default() {
-                return Err(NetworkError::Overlap { subnet, other });
-            }
-            network = self.move_away(network, &routes)?;
+        if !link::exists(&network.bridge) {
+            let routes = links.routes().map_err(NetworkError::host("look at the host's routes"))?;
+            network = self.clear_of(network, &routes)?;
         }
         let mut addresses = vec![IpNet::new(network.ipv4.gateway.into(), network.ipv4.subnet.prefix_len())];
         if let Some(v6) = &network.ipv6 {
@@ -211,6 +215,20 @@ impl Networks {
         };
         links.ensure_bridge(&bridge).map_err(NetworkError::host("make the network's bridge"))?;
         Ok(network)
+    }
+
+    /// The network with addresses that the host has not come to use otherwise. The default network can have any; others have
+    /// what their maker said.
+    fn clear_of(&self, network: Network, routes: &[IpNet]) -> Result<Network, NetworkError> {
+        let subnet = IpNet::from(network.ipv4.subnet);
+        if network.is_default() {
+            let is_clear = !routes.iter().any(|&route| subnet::overlap(subnet, route));
+            return if is_clear { Ok(network) } else { self.move_away(network, routes) };
+        }
+        match subnet::taken_by(subnet, routes) {
+            Some(other) => Err(NetworkError::Overlap { subnet, other }),
+            None => Ok(network),
+        }
     }
 
     fn move_away(&self, mut network: Network, routes: &[IpNet]) -> Result<Network, NetworkError> {
@@ -347,14 +365,26 @@ pub(super) fn in_order(held: &[HeldPort]) -> Vec<PublishedPort> {
 }
 
 /// A request for each port that is exposed and not published otherwise.
-fn exposed(container: &ContainerConfig) -> Vec<PortRequest> {
-    let published: BTreeSet<ContainerPort> =
-        container.network.ports.iter().map(|request| request.container).collect();
-    let exposed = container.exposed_ports.iter().flat_map(|text| super::port::parse_exposed(text));
-    let mut exposed: Vec<ContainerPort> =
+fn exposed<'a>(texts: impl IntoIterator<Item = &'a String>, published: &[PortRequest]) -> Vec<PortRequest> {
+    let published: BTreeSet<ContainerPort> = published.iter().map(|request| request.container).collect();
+    let exposed = texts.into_iter().flat_map(|text| super::port::parse_exposed(text));
+    let exposed: BTreeSet<ContainerPort> =
         exposed.flatten().filter(|port| !published.contains(port)).collect();
-    exposed.sort();
-    exposed.dedup();
     let any = |container| PortRequest { container, host_ip: None, host_ports: None };
     exposed.into_iter().map(any).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_that_is_exposed_and_not_published_is_published() {
+        let port = |text: &str| super::super::port::parse_exposed(text).unwrap().remove(0);
+        let texts = ["80/tcp", "53/udp", "80", "9000-9001/tcp", "nonsense"].map(str::to_owned);
+        let exposed = exposed(&texts, &PortRequest::parse("8080:9000").unwrap());
+        let ports: Vec<_> = exposed.iter().map(|request| request.container).collect();
+        assert_eq!(ports, [port("53/udp"), port("80"), port("9001")]);
+        assert!(exposed.iter().all(|request| request.host_ip.is_none() && request.host_ports.is_none()));
+    }
 }

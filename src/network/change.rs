@@ -6,7 +6,7 @@ use super::firewall::Firewall;
 use super::publish::HeldPort;
 use super::record::{Network, NetworkId};
 use super::request::Join;
-use super::{NetworkError, Networks};
+use super::{NetworkError, Networks, conntrack};
 use crate::engine::config::ContainerConfig;
 use crate::engine::id::ContainerId;
 use crate::halt;
@@ -24,12 +24,13 @@ impl Networks {
         container: &ContainerConfig,
         join: &Join,
     ) -> Result<(Attachment, Vec<HeldPort>), NetworkError> {
-        let network = self.find(&join.network)?;
-        check(&network, join)?;
+        self.prepare()?;
         let path = self.attachment_path(&container.id);
         let (before, after, held) = {
             let _lock = self.lock()?;
             self.sweep()?;
+            let network = self.find_locked(&join.network)?;
+            check(&network, join)?;
             let before = self.attachment(&container.id)?.ok_or(NetworkError::NoCards)?;
             let mut after = before.clone();
             after.endpoints.push(self.reserve_one(&before, network, join)?);
@@ -44,6 +45,8 @@ impl Networks {
         halt::point("network.joined");
         if let Err(e) = self.admit(&after) {
             let _lock = self.lock()?;
+            // The error that matters is the first.
+            let _ = Firewall::open().and_then(|firewall| firewall.change(&after, &before));
             write(&path, &before)?;
             return Err(e);
         }
@@ -104,6 +107,7 @@ impl Networks {
         Firewall::open()
             .and_then(|firewall| firewall.change(&before, &after))
             .map_err(NetworkError::host("take the container out of the network"))?;
+        conntrack::forget_endpoints(before.on(network).map(std::slice::from_ref).unwrap_or_default());
         halt::point("network.left");
         write(&self.attachment_path(container), &after)?;
         self.remove_idle_bridge()?;

@@ -41,14 +41,19 @@ impl Links {
         Socket::route().map(Self)
     }
 
-    /// Makes a bridge, with its addresses, and brings it up. Tells whether it was not there before.
+    /// Makes a bridge, with its addresses, and brings it up, as far as that was not done before.
     ///
     /// # Errors
     /// When the kernel refuses.
-    pub fn ensure_bridge(&self, bridge: &Bridge<'_>) -> io::Result<bool> {
-        if exists(bridge.name) {
-            return Ok(false);
+    pub fn ensure_bridge(&self, bridge: &Bridge<'_>) -> io::Result<()> {
+        if !exists(bridge.name) {
+            self.make_bridge(bridge)?;
         }
+        // Whoever made it may have been killed before it was all set up.
+        self.set_up_bridge(bridge)
+    }
+
+    fn make_bridge(&self, bridge: &Bridge<'_>) -> io::Result<()> {
         let mut messages = Messages::default();
         messages.add(libc::RTM_NEWLINK, ACK | CREATE | EXCLUSIVE, &link_message(0, 0), |a| {
             a.text(libc::IFLA_IFNAME, bridge.name);
@@ -62,13 +67,7 @@ impl Links {
                 });
             });
         });
-        self.0.obey(&messages)?;
-        let made = self.set_up_bridge(bridge);
-        if made.is_err() {
-            // Half a bridge would be taken for a whole one the next time.
-            let _ = self.remove(bridge.name);
-        }
-        made.map(|()| true)
+        self.0.obey(&messages)
     }
 
     fn set_up_bridge(&self, bridge: &Bridge<'_>) -> io::Result<()> {
@@ -92,12 +91,15 @@ impl Links {
                     a.put(libc::IFA_BROADCAST, &v4.broadcast().octets());
                 }
             });
-            self.0.obey(&messages)?;
+            match self.0.obey(&messages) {
+                Err(e) if e.raw_os_error() == Some(libc::EEXIST) => {}
+                other => other?,
+            }
         }
-        self.change(index, |_| {})
+        self.change(index, 0, |_| {})
     }
 
-    /// Attaches an interface to a bridge and brings it up.
+    /// Attaches a tap to a bridge and brings it up.
     ///
     /// # Errors
     /// When one of them is not there.
@@ -105,17 +107,23 @@ impl Links {
         // The host itself says nothing on a container's cable.
         set_option("ipv6", name, "disable_ipv6", "1")?;
         let bridge = index_of(bridge)?;
-        self.change(index_of(name)?, |a| {
+        // There are frames that a bridge leaves to its port, and ARP that came so would be answered.
+        self.change(index_of(name)?, libc::IFF_NOARP, |a| {
             a.number(libc::IFLA_MTU, mtu);
             a.number(libc::IFLA_MASTER, bridge);
         })
     }
 
-    /// Changes a link and brings it up.
-    fn change(&self, index: u32, attributes: impl FnOnce(&mut Attributes<'_>)) -> io::Result<()> {
+    /// Changes a link, sets these flags and brings it up.
+    fn change(
+        &self,
+        index: u32,
+        flags: libc::c_int,
+        attributes: impl FnOnce(&mut Attributes<'_>),
+    ) -> io::Result<()> {
         let mut messages = Messages::default();
-        let up = libc::IFF_UP as u32;
-        messages.add(libc::RTM_NEWLINK, ACK, &link_message(index, up), attributes);
+        let flags = (libc::IFF_UP | flags) as u32;
+        messages.add(libc::RTM_NEWLINK, ACK, &link_message(index, flags), attributes);
         self.0.obey(&messages)
     }
 
@@ -182,41 +190,12 @@ fn index_of(name: &str) -> io::Result<u32> {
     Ok(nix::net::if_::if_nametoindex(name)?)
 }
 
-/// Sets one of an interface's options; a kernel without that protocol needs none.
+/// Sets one of an interface's options, if it has another value; a kernel without that protocol needs none.
 fn set_option(protocol: &str, interface: &str, option: &str, value: &str) -> io::Result<()> {
-    match fs::write(format!("/proc/sys/net/{protocol}/conf/{interface}/{option}"), value) {
+    let path = format!("/proc/sys/net/{protocol}/conf/{interface}/{option}");
+    let set = || if fs::read_to_string(&path)?.trim() == value { Ok(()) } else { fs::write(&path, value) };
+    match set() {
         Err(e) if e.kind() == io::ErrorKind::NotFound && protocol == "ipv6" => Ok(()),
         other => other,
     }
-}
-
-/// Has the host pass packets on between its interfaces. Tells whether it did not before.
-///
-/// # Errors
-/// When the kernel refuses.
-pub fn enable_forwarding(v6: bool) -> io::Result<bool> {
-    let option = "/proc/sys/net/ipv4/ip_forward";
-    let was_off = fs::read_to_string(option)?.trim() == "0";
-    if was_off {
-        fs::write(option, "1")?;
-    }
-    if v6 {
-        enable_v6_forwarding()?;
-    }
-    Ok(was_off)
-}
-
-/// A host that forwards IPv6 ignores router advertisements, also those that it lives by, unless told otherwise.
-fn enable_v6_forwarding() -> io::Result<()> {
-    const ALL: &str = "/proc/sys/net/ipv6/conf/all/forwarding";
-    if fs::read_to_string(ALL)?.trim() == "1" {
-        return Ok(());
-    }
-    for entry in fs::read_dir("/proc/sys/net/ipv6/conf")?.flatten() {
-        let option = entry.path().join("accept_ra");
-        if fs::read_to_string(&option).is_ok_and(|value| value.trim() == "1") {
-            fs::write(option, "2")?;
-        }
-    }
-    fs::write(ALL, "1")
 }

@@ -66,13 +66,17 @@ impl Networks {
 
     /// The default network, made when it is not there.
     pub(super) fn ensure_default(&self) -> Result<Network, NetworkError> {
-        let find = || Ok::<_, NetworkError>(self.list()?.into_iter().find(Network::is_default));
-        if let Some(network) = find()? {
+        if let Some(network) = self.list()?.into_iter().find(Network::is_default) {
             return Ok(network);
         }
         self.prepare()?;
         let _lock = self.lock()?;
-        match find()? {
+        self.ensure_default_locked()
+    }
+
+    /// The same for a caller that holds the lock.
+    pub(super) fn ensure_default_locked(&self) -> Result<Network, NetworkError> {
+        match self.list()?.into_iter().find(Network::is_default) {
             Some(network) => Ok(network),
             None => self.create_locked(CreateNetwork {
                 name: record::DEFAULT.to_owned(),
@@ -153,13 +157,15 @@ impl Networks {
             return Err(NetworkError::Predefined(network.name.clone()));
         }
         let _lock = self.lock()?;
+        // Somebody else may have removed it since it was looked up.
+        let network = self.find_locked(network.id.as_str())?;
         self.sweep()?;
         let users: Vec<String> = (self.attachments()?.iter())
             .filter(|attachment| attachment.endpoints.iter().any(|endpoint| endpoint.network == network.id))
             .map(|attachment| format!("name:\"{}\" id:\"{}\"", attachment.name, attachment.container.short()))
             .collect();
         if !users.is_empty() {
-            return Err(NetworkError::InUse { name: network.name.clone(), users: users.join(", ") });
+            return Err(NetworkError::InUse { name: network.name, users: users.join(", ") });
         }
         network.dismantle()?;
         std::fs::remove_file(self.records().join(network.id.as_str()))
@@ -179,11 +185,19 @@ impl Network {
 }
 
 fn check_options(options: &BTreeMap<String, String>) -> Result<(), NetworkError> {
-    let Some(mtu) = options.get(record::MTU_OPTION) else { return Ok(()) };
-    match mtu.parse::<u16>() {
-        Ok(68..) => Ok(()),
-        _ => Err(NetworkError::Invalid(format!("the MTU is a number from 68 to 65535, not '{mtu}'"))),
+    let value = |key: &str| options.get(key).map(String::as_str);
+    if let Some(mtu) = value(record::MTU_OPTION)
+        && !mtu.parse::<u16>().is_ok_and(|mtu| mtu >= 68)
+    {
+        return Err(NetworkError::Invalid(format!("the MTU is a number from 68 to 65535, not '{mtu}'")));
     }
+    if let Some(wrong) = value(record::MASQUERADE_OPTION).filter(|value| record::truth(value).is_none()) {
+        return Err(NetworkError::Invalid(format!(
+            "{} is true or false, not '{wrong}'",
+            record::MASQUERADE_OPTION
+        )));
+    }
+    Ok(())
 }
 
 type Families = (Addresses<Ipv4Net, std::net::Ipv4Addr>, Option<Addresses<Ipv6Net, std::net::Ipv6Addr>>);
@@ -198,7 +212,8 @@ fn addresses(
     let (mut v4, mut v6) = (None, None);
     for &subnet in &wanted.subnets {
         let subnet = subnet.trunc();
-        if let Some(&other) = used.iter().find(|&&other| subnet::overlap(subnet, other)) {
+        let of_another = used.iter().copied().find(|&other| subnet::overlap(subnet, other));
+        if let Some(other) = of_another.or_else(|| subnet::taken_by(subnet, routes)) {
             return Err(NetworkError::Overlap { subnet, other });
         }
         let again = match subnet {

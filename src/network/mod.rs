@@ -5,6 +5,7 @@
 //! subnet     who gets which address                request    what a user asks for
 //! port       published ports                       publish    the sockets that hold them; holder: whose they are
 //! link, tap  bridges and the containers' cables    firewall   what may pass them
+//! forwarding the host passes packets on            conntrack  flows that led to who is gone
 //! attach     all of it for one container: up before its VM starts, down after it has ended; change: while it runs
 //! names      who a container's neighbours are, for the name server
 //! ```
@@ -13,6 +14,7 @@
 //!   lock              held while a network is made or removed, and while a container gets its addresses
 //!   records/ID        a network
 //!   attached/ID       a running container's place in its networks
+//!   forwarding        what Moat has turned on since the host was booted
 //! ```
 //! Nothing on the host outlives its need: a tap ends with the VM's process, a published port's socket with the monitor.
 //! What does outlive a crash, the record in `attached` and the container's elements in the firewall, is swept by
@@ -20,8 +22,10 @@
 
 pub mod attach;
 mod change;
+mod conntrack;
 pub mod endpoint;
 pub mod firewall;
+mod forwarding;
 mod holder;
 pub mod link;
 pub mod mac;
@@ -209,6 +213,15 @@ impl Networks {
         if wanted == record::DEFAULT {
             return self.ensure_default();
         }
+        self.look_up(wanted)
+    }
+
+    /// The same for a caller that holds the lock: what is found stays.
+    fn find_locked(&self, wanted: &str) -> Result<Network, NetworkError> {
+        if wanted == record::DEFAULT { self.ensure_default_locked() } else { self.look_up(wanted) }
+    }
+
+    fn look_up(&self, wanted: &str) -> Result<Network, NetworkError> {
         let networks = self.list()?;
         if let Some(network) = networks.iter().find(|network| network.name == wanted) {
             return Ok(network.clone());
@@ -304,11 +317,13 @@ impl Networks {
 
     fn expel(attachment: &Attachment) -> Result<(), NetworkError> {
         let expel = || Firewall::open()?.expel(attachment);
-        expel().map_err(NetworkError::host("take the container out of the firewall"))
+        expel().map_err(NetworkError::host("take the container out of the firewall"))?;
+        conntrack::forget_endpoints(&attachment.endpoints);
+        Ok(())
     }
 
-    /// Takes back what containers have of networks that no longer run: their monitors were killed. The caller holds the
-    /// lock.
+    /// Takes back what containers have of networks that no longer run: their monitors were killed. What cannot be taken back
+    /// stays recorded, so that nobody else gets it. The caller holds the lock.
     fn sweep(&self) -> Result<(), NetworkError> {
         for attachment in self.attachments()? {
             let lock = self.containers.join(attachment.container.as_str()).join("lock");
@@ -316,11 +331,17 @@ impl Networks {
                 // It runs.
                 Ok(None) => {}
                 // Nobody starts it while its lock is held here.
-                Ok(Some(_dead)) => self.release_locked(&attachment.container)?,
-                Err(e) if e.is_not_found() => self.release_locked(&attachment.container)?,
+                Ok(Some(_dead)) => self.sweep_one(&attachment.container),
+                Err(e) if e.is_not_found() => self.sweep_one(&attachment.container),
                 Err(e) => return Err(e.into()),
             }
         }
         Ok(())
+    }
+
+    fn sweep_one(&self, container: &ContainerId) {
+        if let Err(e) = self.release_locked(container) {
+            tracing::warn!("what container {} had of networks stays taken: {e}", container.short());
+        }
     }
 }

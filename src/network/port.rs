@@ -102,11 +102,15 @@ impl PortRequest {
         }
     }
 
-    /// Reads one value of `-p`: `[[ADDRESS:][PORTS]:]PORTS[/PROTOCOL]`, where PORTS are one, or the first and the last.
+    /// Reads one value of `-p`: `[[ADDRESS:][PORTS]:]PORTS[/PROTOCOL]`, where PORTS are one, or the first and the last, and
+    /// the host's 0 is any; or `published=PORTS,target=PORTS[,protocol=PROTOCOL]`.
     ///
     /// # Errors
     /// In Docker's words.
     pub fn parse(text: &str) -> Result<Vec<Self>, String> {
+        if text.contains('=') {
+            return Self::parse(&in_short(text)?);
+        }
         let (address, host, container) = split(text)?;
         let (container, protocol) = container.split_once('/').unwrap_or((container, "tcp"));
         if container.is_empty() {
@@ -120,7 +124,7 @@ impl PortRequest {
         let container_ports =
             range(container).ok_or_else(|| format!("invalid containerPort: {container}"))?;
         let host_ports = match host {
-            "" => None,
+            "" | "0" => None,
             host => Some(range(host).ok_or_else(|| format!("invalid hostPort: {host}"))?),
         };
         let one = container_ports.len() == 1;
@@ -141,6 +145,30 @@ impl PortRequest {
         };
         Ok((0u16..).zip(container_ports).map(request).collect())
     }
+}
+
+/// The long form of `-p` in the short one.
+fn in_short(text: &str) -> Result<String, String> {
+    let (mut published, mut target, mut protocol) = ("", "", "tcp");
+    for property in text.split(',') {
+        let (key, value) =
+            property.split_once('=').filter(|(_, value)| !value.contains('=')).ok_or_else(|| {
+                format!("invalid publish opts format (should be name=value but got '{property}')")
+            })?;
+        match key {
+            "published" => published = value,
+            "target" => target = value,
+            "protocol" => protocol = value,
+            // There is one host, and it publishes the port itself.
+            "mode" if ["host", "ingress"].contains(&value) => {}
+            _ => {
+                return Err(format!(
+                    "invalid field '{property}' in {text}: there are published, target and protocol"
+                ));
+            }
+        }
+    }
+    Ok(format!("{published}:{target}/{protocol}"))
 }
 
 /// The address, the host's ports and the container's.
@@ -205,6 +233,11 @@ mod tests {
         assert_eq!(one("127.0.0.1::80"), request(Some("127.0.0.1"), None, 80, Tcp));
         assert_eq!(one("[::1]:80:80"), request(Some("::1"), Some((80, 80)), 80, Tcp));
         assert_eq!(one("[::]::80"), request(Some("::"), None, 80, Tcp));
+        assert_eq!(one("0:80"), request(None, None, 80, Tcp));
+        assert_eq!(one("127.0.0.1:0:80"), request(Some("127.0.0.1"), None, 80, Tcp));
+        assert_eq!(one("published=8080,target=80"), request(None, Some((8080, 8080)), 80, Tcp));
+        assert_eq!(one("target=53,published=5353,protocol=udp"), request(None, Some((5353, 5353)), 53, Udp));
+        assert_eq!(one("target=80,mode=host"), request(None, None, 80, Tcp));
         assert_eq!(one("8000-8010:80"), request(None, Some((8000, 8010)), 80, Tcp));
         let many = PortRequest::parse("8000-8010:80-90/udp").unwrap();
         assert_eq!(many.len(), 11);
@@ -226,6 +259,11 @@ mod tests {
             ("1.2.3:80:80", "invalid IP address: 1.2.3"),
             ("80-81:80-82", "invalid ranges specified"),
             ("[::1:80:80", "invalid IP address"),
+            ("0-5:80", "invalid hostPort: 0-5"),
+            ("published=8080", "no port specified"),
+            ("published=8080,80", "should be name=value but got '80'"),
+            ("published=8080=1,target=80", "should be name=value"),
+            ("target=80,colour=red", "invalid field 'colour=red'"),
         ] {
             let error = PortRequest::parse(text).unwrap_err();
             assert!(error.contains(words), "{text}: {error}");

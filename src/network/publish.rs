@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsRawFd, OwnedFd};
 
 use nix::errno::Errno;
+use nix::sys::resource::{Resource, getrlimit};
 use nix::sys::socket::{
     AddressFamily, Backlog, SockFlag, SockType, SockaddrIn, SockaddrIn6, SockaddrStorage, bind, getsockname,
     listen, setsockopt, socket, sockopt,
@@ -17,6 +18,9 @@ use super::{NetworkError, holder};
 /// How often another port is tried when the kernel's choice is free at one address and taken at the other.
 const ATTEMPTS: usize = 64;
 
+/// How many descriptors a monitor keeps for everything else: its VM, its clients, its guest's connections.
+pub const RESERVED_DESCRIPTORS: usize = 512;
+
 /// How many connections may wait for the relay.
 const BACKLOG: i32 = 128;
 
@@ -25,20 +29,37 @@ const BACKLOG: i32 = 128;
 pub struct HeldPort {
     /// The port.
     pub port: PublishedPort,
-    /// What holds it. That of a TCP port at an IPv6 address listens.
+    /// What holds it. That of a TCP port listens.
     pub socket: OwnedFd,
 }
 
 /// Takes every port that was asked for. `others` are the containers that run, to tell whose a taken port is.
 ///
 /// # Errors
-/// When a port is taken; then none is held.
+/// When a port is taken, or this process may not open so many files; then none is held.
 pub fn publish(requests: &[PortRequest], others: &[Attachment]) -> Result<Vec<HeldPort>, NetworkError> {
+    check_number(requests)?;
     let mut held = Vec::new();
     for request in requests {
         held.extend(take(request, others)?);
     }
     Ok(held)
+}
+
+/// A monitor that has spent all its descriptors on ports could not be asked to stop.
+fn check_number(requests: &[PortRequest]) -> Result<(), NetworkError> {
+    let needed: usize = requests.iter().map(|request| request.addresses().len()).sum();
+    let (soft, _) = getrlimit(Resource::RLIMIT_NOFILE)
+        .map_err(|e| NetworkError::host("ask how many files may be open")(e.into()))?;
+    let room = usize::try_from(soft).unwrap_or(usize::MAX).saturating_sub(RESERVED_DESCRIPTORS);
+    if needed <= room {
+        return Ok(());
+    }
+    Err(NetworkError::Invalid(format!(
+        "cannot publish {} ports: they take {needed} open files and there is room for {room}; publish fewer, or raise \
+         the limit (ulimit -Hn, LimitNOFILE= of the service)",
+        requests.len()
+    )))
 }
 
 /// Takes the first port that is free at all addresses of a request.
@@ -92,19 +113,19 @@ fn hold(wanted: SocketAddr, container: ContainerPort) -> Result<HeldPort, Errno>
     };
     let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
     let socket = socket(family, kind, flags, None)?;
+    // Connections that a server had here which is gone, or the relay of a monitor that was killed, are remembered for a
+    // minute. Whoever else listens is in the way all the same, and so is this socket, if it listens.
+    let listens = container.protocol == Protocol::Tcp;
+    setsockopt(&socket, sockopt::ReuseAddr, &listens)?;
     match wanted {
         SocketAddr::V4(v4) => bind(socket.as_raw_fd(), &SockaddrIn::from(v4))?,
         SocketAddr::V6(v6) => {
             setsockopt(&socket, sockopt::Ipv6V6Only, &true)?;
-            let listens = container.protocol == Protocol::Tcp;
-            // Connections that the relay of a monitor had which was killed are remembered for a minute. Whoever else
-            // listens is in the way all the same.
-            setsockopt(&socket, sockopt::ReuseAddr, &listens)?;
             bind(socket.as_raw_fd(), &SockaddrIn6::from(v6))?;
-            if listens {
-                listen(&socket, Backlog::new(BACKLOG)?)?;
-            }
         }
+    }
+    if listens {
+        listen(&socket, Backlog::new(BACKLOG)?)?;
     }
     let host_port = bound_port(&socket)?;
     let port = PublishedPort {
@@ -158,19 +179,30 @@ mod tests {
 
     #[test]
     fn connections_that_were_do_not_hold_a_port() {
-        let held = publish(&[request("[::1]::80")], &[]).unwrap();
-        let address = SocketAddr::new(std::net::Ipv6Addr::LOCALHOST.into(), held[0].port.host_port);
-        let listener = std::net::TcpListener::from(held.into_iter().next().unwrap().socket);
-        let client = std::net::TcpStream::connect(address).unwrap();
-        listener.set_nonblocking(false).unwrap();
-        // The side that closes first is the one that remembers.
-        drop(listener.accept().unwrap());
-        drop(listener);
-        drop(client);
-        let again = request(&format!("[::1]:{}:80", address.port()));
-        let held = publish(std::slice::from_ref(&again), &[]).unwrap();
-        assert!(publish(&[again], &[]).unwrap_err().to_string().contains("already allocated"));
-        drop(held);
+        for host in ["127.0.0.1", "[::1]"] {
+            let held = publish(&[request(&format!("{host}::80"))], &[]).unwrap();
+            let address = SocketAddr::new(held[0].port.host_ip, held[0].port.host_port);
+            let listener = std::net::TcpListener::from(held.into_iter().next().unwrap().socket);
+            let client = std::net::TcpStream::connect(address).unwrap();
+            listener.set_nonblocking(false).unwrap();
+            // The side that closes first is the one that remembers.
+            drop(listener.accept().unwrap());
+            drop(listener);
+            drop(client);
+            let again = request(&format!("{host}:{}:80", address.port()));
+            let held = publish(std::slice::from_ref(&again), &[]).unwrap();
+            assert!(publish(&[again], &[]).unwrap_err().to_string().contains("already allocated"));
+            drop(held);
+        }
+    }
+
+    #[test]
+    fn more_ports_than_descriptors_are_refused_in_words() {
+        let (soft, _) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+        let number = usize::try_from(soft).unwrap() - RESERVED_DESCRIPTORS + 1;
+        let all = vec![request("127.0.0.1::80"); number];
+        let error = publish(&all, &[]).unwrap_err().to_string();
+        assert!(error.starts_with(&format!("cannot publish {number} ports")), "{error}");
     }
 
     #[test]

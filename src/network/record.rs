@@ -127,6 +127,15 @@ impl Network {
 
     /// Whether its containers' packets leave the host with the host's address.
     pub fn masquerades(&self) -> bool {
-        self.options.get(MASQUERADE_OPTION).is_none_or(|value| value != "false")
+        self.options.get(MASQUERADE_OPTION).and_then(|value| truth(value)).unwrap_or(true)
+    }
+}
+
+/// A truth value in one of the ways in which Docker reads it.
+pub fn truth(text: &str) -> Option<bool> {
+    match text {
+        "1" | "t" | "T" | "true" | "TRUE" | "True" => Some(true),
+        "0" | "f" | "F" | "false" | "FALSE" | "False" => Some(false),
+        _ => None,
     }
 }

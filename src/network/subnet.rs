@@ -19,6 +19,12 @@ pub fn overlap(a: IpNet, b: IpNet) -> bool {
     a.contains(&b.network()) || b.contains(&a.network())
 }
 
+/// The route of the host that leads into a subnet. One that leads to more than the subnet is no obstacle: the bridge's own
+/// is the more specific one.
+pub fn taken_by(subnet: IpNet, routes: &[IpNet]) -> Option<IpNet> {
+    routes.iter().copied().find(|route| subnet.contains(route))
+}
+
 /// The first of Docker's pools that has no address in common with those that are in use.
 pub fn choose(used: &[IpNet]) -> Option<Ipv4Net> {
     pools().find(|&pool| !used.iter().any(|&other| overlap(pool.into(), other)))
@@ -97,6 +103,15 @@ mod tests {
         assert_eq!(choose(&all).unwrap().to_string(), "192.168.128.0/20");
         assert_eq!(choose(&["0.0.0.0/1".parse().unwrap(), "128.0.0.0/1".parse().unwrap()]), None);
         assert_eq!(random_v6().unwrap().network().octets()[0], 0xfd);
+    }
+
+    #[test]
+    fn wider_routes_are_no_obstacle() {
+        let [subnet, wider, same, inside] =
+            ["10.5.0.0/24", "10.0.0.0/8", "10.5.0.0/24", "10.5.0.7/32"].map(|net| net.parse().unwrap());
+        assert_eq!(taken_by(subnet, &[wider]), None);
+        assert_eq!(taken_by(subnet, &[wider, same]), Some(same));
+        assert_eq!(taken_by(subnet, &[inside]), Some(inside));
     }
 
     proptest! {

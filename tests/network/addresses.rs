@@ -80,3 +80,57 @@ fn certain_addresses_are_given_or_refused() {
         assert!(!moat::network::link::exists(&red.bridge));
     });
 }
+
+#[test]
+fn a_network_inside_a_wider_route_is_no_conflict() {
+    alone(|| {
+        let host = Host::new();
+        ip("link add other type bridge");
+        ip("link set other up");
+        ip("addr add 10.99.0.1/24 dev other");
+        ip("route add 10.0.0.0/8 via 10.99.0.9 dev other");
+        let create = |name: &str, subnet: &str| {
+            let subnets = vec![subnet.parse().unwrap()];
+            host.networks.create(CreateNetwork { name: name.to_owned(), subnets, ..CreateNetwork::default() })
+        };
+        create("red", "10.5.0.0/24").unwrap();
+        assert_eq!(host.run("a", on("red")).gateway().to_string(), "10.5.0.1");
+        // The host is there itself.
+        assert!(matches!(create("blue", "10.99.0.0/16"), Err(NetworkError::Overlap { .. })));
+        assert!(matches!(create("blue", "10.99.0.0/24"), Err(NetworkError::Overlap { .. })));
+    });
+}
+
+#[test]
+fn a_network_that_was_removed_meanwhile_is_not_found() {
+    alone(|| {
+        let host = Host::new();
+        let wanted = CreateNetwork { name: "red".to_owned(), ..CreateNetwork::default() };
+        let red = host.networks.create(wanted).unwrap();
+        host.networks.remove(&red).unwrap();
+        assert!(matches!(host.networks.remove(&red), Err(NetworkError::NotFound(_))));
+    });
+}
+
+#[test]
+fn the_world_may_be_meant_to_see_the_containers_addresses() {
+    alone(|| {
+        let host = Host::new();
+        let world = host.world();
+        let create = |name: &str, value: &str| {
+            let options = [("com.docker.network.bridge.enable_ip_masquerade".to_owned(), value.to_owned())];
+            let wanted =
+                CreateNetwork { name: name.to_owned(), options: options.into(), ..CreateNetwork::default() };
+            host.networks.create(wanted)
+        };
+        for (guest, network, value) in [("a", "red", "0"), ("b", "blue", "False"), ("c", "green", "1")] {
+            create(network, value).unwrap();
+            let guest = host.run(guest, on(network));
+            guest.cable().send(&guest.datagram(1, (crate::host::WORLD, 9), "hello"));
+            let seen = world.datagram().from.0;
+            assert_eq!(seen == crate::host::HOST, value == "1", "{value}");
+            assert_eq!(seen == guest.ip(), value != "1", "{value}");
+        }
+        assert!(create("white", "no").unwrap_err().to_string().contains("true or false, not 'no'"));
+    });
+}

@@ -80,6 +80,26 @@ pub fn arp(
     ethernet(macs, 0x0806, &content)
 }
 
+/// With the checksum that UDP over IPv6 needs.
+pub fn udp6(
+    macs: ([u8; 6], [u8; 6]),
+    from: (std::net::Ipv6Addr, u16),
+    to: (std::net::Ipv6Addr, u16),
+    payload: &[u8],
+) -> Frame {
+    let length = ((8 + payload.len()) as u16).to_be_bytes();
+    let ports = [from.1.to_be_bytes(), to.1.to_be_bytes()].concat();
+    let pseudo = [&from.0.octets()[..], &to.0.octets(), &[0, 0], &length, &[0, 0, 0, 17]].concat();
+    let sum = checksum(&[&pseudo[..], &ports, &length, &[0, 0], payload].concat());
+    ipv6(macs, 17, from.0, to.0, &[&ports[..], &length, &sum, payload].concat())
+}
+
+/// The text of a datagram over IPv6.
+pub fn parse_udp6(frame: &[u8]) -> Option<String> {
+    let is_udp = frame.get(12..14)? == [0x86, 0xdd] && *frame.get(20)? == 17;
+    is_udp.then(|| String::from_utf8_lossy(&frame[62..]).into_owned())
+}
+
 pub fn ipv6(
     macs: ([u8; 6], [u8; 6]),
     protocol: u8,

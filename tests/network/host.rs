@@ -31,10 +31,22 @@ pub const HOST: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 1);
 pub const WORLD: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 9);
 pub const WORLD_MAC: [u8; 6] = [0x02, 0, 0, 0, 0, 9];
 
+/// Whether the tests can run. Without root they fail unless they are told not to.
+fn has_root() -> bool {
+    if nix::unistd::geteuid().is_root() {
+        return true;
+    }
+    assert!(
+        std::env::var_os("MOAT_TEST_WITHOUT_ROOT").is_some(),
+        "this test makes a network namespace and needs root; MOAT_TEST_WITHOUT_ROOT=1 leaves it out"
+    );
+    eprintln!("not run: it needs root");
+    false
+}
+
 /// Runs a test in a thread with a network namespace of its own.
 pub fn alone(test: impl FnOnce() + Send + 'static) {
-    if !nix::unistd::geteuid().is_root() {
-        eprintln!("skipped: namespaces need root");
+    if !has_root() {
         return;
     }
     let thread = std::thread::spawn(|| {
@@ -50,6 +62,29 @@ pub fn alone(test: impl FnOnce() + Send + 'static) {
 pub fn ip(words: &str) {
     let output = Command::new("ip").args(words.split_whitespace()).output().expect("ip runs");
     assert!(output.status.success(), "ip {words}: {}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// Sets one of the options below /proc/sys/net of the test's host.
+pub fn set(option: &str, value: &str) {
+    std::fs::write(format!("/proc/sys/net/{option}"), value).expect("an option that can be set");
+}
+
+/// Gives the host an IPv6 address, which it has a moment later.
+pub fn own_v6(address: &str, interface: &str) {
+    ip(&format!("addr add {address}/64 dev {interface} nodad"));
+    let is_there = || shown("-6 route show table local").contains(&format!("local {address} "));
+    eventually("the host has its address", is_there);
+}
+
+/// Waits until something is so.
+pub fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
+    for _ in 0..200 {
+        if is_so() {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    panic!("not within ten seconds: {what}");
 }
 
 /// A root directory, and the cable to the world.
@@ -69,22 +104,22 @@ impl Host {
 
     /// The world's end of the host's cable.
     pub fn world(&self) -> Cable {
-        let tap = tap::open("wan0", 1).expect("a tap").remove(0);
-        ip("link set wan0 up");
-        ip(&format!("addr add {HOST}/24 dev wan0"));
+        let cable = self.cable("wan0", &format!("{HOST}/24"));
         ip(&format!("neigh replace {WORLD} lladdr {} dev wan0", frame::mac_text(WORLD_MAC)));
+        cable
+    }
+
+    /// The other end of a cable on which the host has this address.
+    pub fn cable(&self, name: &str, address: &str) -> Cable {
+        let tap = tap::open(name, 1).expect("a tap").remove(0);
+        ip(&format!("link set {name} up"));
+        ip(&format!("addr add {address} dev {name}"));
         Cable::new(tap)
     }
 
     /// The hardware addresses of what the world sends to the host.
     pub fn world_macs(&self) -> ([u8; 6], [u8; 6]) {
-        let output = Command::new("ip").args(["-o", "link", "show", "wan0"]).output().expect("ip");
-        let text = String::from_utf8(output.stdout).expect("text");
-        let mac =
-            text.split("link/ether ").nth(1).expect("an address").split(' ').next().expect("an address");
-        let bytes: Vec<u8> =
-            mac.split(':').map(|byte| u8::from_str_radix(byte, 16).expect("a byte")).collect();
-        (WORLD_MAC, bytes.try_into().expect("six bytes"))
+        (WORLD_MAC, mac_of("wan0"))
     }
 
     pub fn config(&self, name: &str, network: NetworkRequest) -> ContainerConfig {
@@ -133,6 +168,20 @@ impl Host {
     pub fn run(&self, name: &str, request: NetworkRequest) -> Guest {
         self.start(&self.config(name, request))
     }
+}
+
+/// The hardware address of one of the host's interfaces.
+pub fn mac_of(name: &str) -> [u8; 6] {
+    let text = shown(&format!("-o link show {name}"));
+    let mac = text.split("link/ether ").nth(1).expect("an address").split(' ').next().expect("an address");
+    let bytes: Vec<u8> = mac.split(':').map(|byte| u8::from_str_radix(byte, 16).expect("a byte")).collect();
+    bytes.try_into().expect("six bytes")
+}
+
+/// What `ip` has to say.
+pub fn shown(words: &str) -> String {
+    let output = Command::new("ip").args(words.split_whitespace()).output().expect("ip runs");
+    String::from_utf8(output.stdout).expect("text")
 }
 
 /// On the default network, with these ports.
@@ -226,14 +275,26 @@ impl Cable {
     pub fn receive<T>(&self, wanted: impl Fn(&[u8]) -> Option<T>) -> T {
         let limit = PollTimeout::try_from(Duration::from_secs(20)).expect("a timeout");
         loop {
-            let mut fds = [PollFd::new(self.0.as_fd(), PollFlags::POLLIN)];
-            assert!(poll(&mut fds, limit).expect("poll") > 0, "no such frame came");
-            let mut buffer = [0; 2048];
-            let length = (&self.0).read(&mut buffer).expect("a frame");
-            if let Some(found) = wanted(&buffer[VNET_HEADER.len()..length]) {
+            let frame = self.next(limit).expect("no such frame came");
+            if let Some(found) = wanted(&frame) {
                 return found;
             }
         }
+    }
+
+    fn next(&self, limit: PollTimeout) -> Option<Frame> {
+        let mut fds = [PollFd::new(self.0.as_fd(), PollFlags::POLLIN)];
+        if poll(&mut fds, limit).expect("poll") == 0 {
+            return None;
+        }
+        let mut buffer = [0; 2048];
+        let length = (&self.0).read(&mut buffer).expect("a frame");
+        Some(buffer[VNET_HEADER.len()..length].to_vec())
+    }
+
+    /// All frames that are there already.
+    pub fn arrived(&self) -> Vec<Frame> {
+        std::iter::from_fn(|| self.next(PollTimeout::ZERO)).collect()
     }
 
     /// The next datagram.

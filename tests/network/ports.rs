@@ -2,8 +2,10 @@
 
 use std::net::{Ipv4Addr, UdpSocket};
 
-use crate::frame;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+
 use crate::host::{HOST, Host, WORLD, alone, publishing};
+use crate::{frame, tables};
 
 #[test]
 fn the_world_reaches_published_ports_and_nothing_else() {
@@ -111,15 +113,25 @@ fn a_flushed_firewall_is_made_anew_for_all() {
 }
 
 #[test]
-fn a_hundred_ports_are_published_at_once() {
+fn a_thousand_ports_are_published_at_once() {
     alone(|| {
+        let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+        setrlimit(Resource::RLIMIT_NOFILE, hard.min(1 << 14), hard).unwrap();
         let host = Host::new();
-        let guest = host.run("a", publishing(&["20000-20099:30000-30099/udp", "21000-21099:31000-31099"]));
+        let guest = host.run("a", publishing(&["20000-20499:30000-30499/udp", "21000-21499:31000-31499"]));
+        assert_eq!(tables::elements(tables::INET, "published4"), 1000);
         let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
-        for port in [20000, 20050, 20099] {
+        for port in [20000, 20250, 20499] {
             socket.send_to(b"question", ("127.0.0.1", port)).unwrap();
             assert_eq!(guest.cable().datagram().to, (guest.ip(), port + 10000));
         }
-        host.networks.release(&guest.attached.attachment.container).unwrap();
+        host.networks.release(&guest.config.id).unwrap();
+        assert!(tables::filled().is_empty() && host.networks.attachments().unwrap().is_empty());
+        guest.kill();
+        // And once more, with the rules gone before the container.
+        let guest = host.run("a", publishing(&["20000-20999:30000-30999/udp"]));
+        moat::network::firewall::Firewall::open().unwrap().uninstall().unwrap();
+        host.networks.release(&guest.config.id).unwrap();
+        assert!(host.networks.attachments().unwrap().is_empty());
     });
 }

@@ -90,7 +90,7 @@ fn ports_are_published_at_ipv6_addresses() {
         let guest = host.run("a", request);
         crate::host::ip("link add v6a type veth peer name v6b");
         crate::host::ip("link set v6a up");
-        crate::host::ip("addr add 2001:db8::1/64 dev v6a nodad");
+        crate::host::own_v6("2001:db8::1", "v6a");
         let endpoint = &guest.attached.attachment.endpoints[0];
         crate::host::ip(&format!(
             "-6 neigh replace {} lladdr {} dev {}",
@@ -105,5 +105,96 @@ fn ports_are_published_at_ipv6_addresses() {
             is_udp.then(|| (frame[38..54].to_vec(), frame[56..58].to_vec()))
         });
         assert_eq!(to, (address(&guest).octets().to_vec(), vec![0, 53]));
+    });
+}
+
+/// A fragment: where it begins, in units of eight bytes, and whether more follow.
+fn fragment(guest: &Guest, next: u8, at: u16, more: bool, content: &[u8]) -> Frame {
+    let [high, low] = (at << 3 | u16::from(more)).to_be_bytes();
+    let content = [&[next, 0, high, low, 0, 0, 0, 1], content].concat();
+    frame::ipv6((guest.mac(), TO_ALL_NODES), 44, address(guest), ALL_NODES, &content)
+}
+
+#[test]
+fn nothing_hides_in_fragments() {
+    alone(|| {
+        let host = Host::new();
+        let (one, two) = pair(&host);
+        // A host that has its other firewall look at frames puts fragments together, and the frames are others then.
+        let _ = std::fs::write("/proc/sys/net/bridge/bridge-nf-call-ip6tables", "0");
+        let send = |frame: &Frame| one.cable().send(frame);
+        // An advertisement of a router, in its first fragment and behind options that go on in the second.
+        send(&fragment(&one, 58, 0, true, &[134, 0, 0, 0, 0, 0, 0, 0]));
+        send(&fragment(&one, 60, 0, true, &[58, 1, 1, 4, 0, 0, 0, 0]));
+        send(&fragment(&one, 60, 1, false, &[1, 4, 0, 0, 0, 0, 0, 0, 134, 0, 0, 0, 0, 0, 0, 0]));
+        send(&fragment(&one, 58, 0, true, &[]));
+        // A claim whose address is in the second fragment; a DHCP server's answer.
+        send(&fragment(&one, 58, 0, true, &[136, 0, 0, 0, 0x60, 0, 0, 0]));
+        send(&fragment(&one, 17, 0, true, &[0x02, 0x23, 0x02, 0x22, 0, 100, 0, 0]));
+        // A question for an echo in two parts, and a forged one.
+        let parts =
+            [fragment(&one, 58, 0, true, &[128, 0, 0, 0, 0, 0, 0, 1]), fragment(&one, 58, 1, false, &[0; 8])];
+        parts.iter().for_each(send);
+        let mut forged = parts[1].clone();
+        forged[22..38].copy_from_slice(&address(&two).octets());
+        send(&forged);
+        send(&frame::udp6((one.mac(), TO_ALL_NODES), (address(&one), 1), (ALL_NODES, 9), b"end"));
+        let next = || two.cable().receive(|frame| (frame[6..12] == one.mac()).then(|| frame.to_vec()));
+        assert_eq!([next(), next()], parts);
+        assert_eq!(frame::parse_udp6(&next()).unwrap(), "end");
+    });
+}
+
+#[test]
+fn the_hosts_services_are_not_the_containers() {
+    alone(|| {
+        let host = Host::new();
+        let (intruder, _other) = pair(&host);
+        let friend = host.run("c", crate::host::with_host(on("six")));
+        let _world = host.world();
+        crate::host::own_v6("2001:db8::1", "wan0");
+        let endpoint = &intruder.attached.attachment.endpoints[0];
+        let (bridge, gateway) = (endpoint.bridge.clone(), endpoint.gateway6.unwrap());
+        let bridge_mac = crate::host::mac_of(&bridge);
+        let on_link = link_local(moat::network::mac::MacAddress(bridge_mac));
+        let is_usable = || !crate::host::shown(&format!("-6 addr show dev {bridge}")).contains("tentative");
+        crate::host::eventually("the bridge has its addresses", is_usable);
+        let service = UdpSocket::bind("[::]:7777").unwrap();
+        let say = |guest: &Guest, from: Ipv6Addr, to: Ipv6Addr, text: &str| {
+            let macs = (guest.mac(), bridge_mac);
+            guest.cable().send(&frame::udp6(macs, (from, 1), (to, 7777), text.as_bytes()));
+        };
+        for to in [gateway, on_link, "2001:db8::1".parse().unwrap(), Ipv6Addr::LOCALHOST, ALL_NODES] {
+            say(&intruder, address(&intruder), to, "intruder");
+            say(&intruder, local(&intruder), to, "intruder");
+        }
+        say(&friend, address(&friend), "2001:db8::1".parse().unwrap(), "other address");
+        say(&friend, address(&friend), on_link, "other address");
+        say(&friend, address(&friend), gateway, "friend");
+        let mut buffer = [0; 100];
+        let (length, from) = service.recv_from(&mut buffer).unwrap();
+        assert_eq!((&buffer[..length], from.ip()), (&b"friend"[..], address(&friend).into()));
+    });
+}
+
+#[test]
+fn networks_do_not_reach_each_other() {
+    alone(|| {
+        let host = Host::new();
+        let (one, _) = pair(&host);
+        let wanted = CreateNetwork { name: "other".to_owned(), ipv6: true, ..CreateNetwork::default() };
+        host.networks.create(wanted).unwrap();
+        let other = host.run("c", on("other"));
+        let endpoint = &other.attached.attachment.endpoints[0];
+        let neighbour = (address(&other), endpoint.mac, &endpoint.bridge);
+        crate::host::ip(&format!(
+            "-6 neigh replace {} lladdr {} dev {}",
+            neighbour.0, neighbour.1, neighbour.2
+        ));
+        let macs = (one.mac(), one.gateway_mac());
+        one.cable().send(&frame::udp6(macs, (address(&one), 1), (address(&other), 9), b"intruder"));
+        let socket = UdpSocket::bind("[::]:0").unwrap();
+        socket.send_to(b"from the host", (address(&other), 9)).unwrap();
+        assert_eq!(other.cable().receive(frame::parse_udp6), "from the host");
     });
 }

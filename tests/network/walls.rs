@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, UdpSocket};
 use moat::network::CreateNetwork;
 
 use crate::frame;
-use crate::host::{Host, WORLD, alone, on, publishing, with_host};
+use crate::host::{Host, WORLD, alone, ip, on, publishing, set, with_host};
 
 const BROADCAST: [u8; 6] = [0xff; 6];
 
@@ -159,5 +159,88 @@ fn internal_networks_lead_nowhere() {
         inner.cable().send(&inner.datagram(1, (WORLD, 53), "escaped"));
         outer.cable().send(&outer.datagram(1, (WORLD, 53), "allowed"));
         assert_eq!(world.datagram().text, "allowed");
+    });
+}
+
+/// Frames to these addresses a bridge hands to the host as if they had come by the port itself.
+#[test]
+fn addresses_of_bridges_are_no_way_around() {
+    alone(|| {
+        let host = Host::new();
+        let inner = CreateNetwork { name: "inner".to_owned(), internal: true, ..CreateNetwork::default() };
+        host.networks.create(inner).unwrap();
+        set("ipv4/conf/all/rp_filter", "0");
+        set("ipv4/conf/default/rp_filter", "0");
+        let world = host.world();
+        let service = UdpSocket::bind("0.0.0.0:7777").unwrap();
+        for guest in [host.run("a", publishing(&[])), host.run("b", on("inner"))] {
+            let endpoint = &guest.attached.attachment.endpoints[0];
+            set(&format!("ipv4/conf/{}/rp_filter", endpoint.tap), "0");
+            for last in 0..16 {
+                let macs = (guest.mac(), [0x01, 0x80, 0xc2, 0, 0, last]);
+                for from in [guest.ip(), Ipv4Addr::new(198, 51, 100, 7)] {
+                    for to in [guest.gateway(), crate::host::HOST, WORLD] {
+                        guest.cable().send(&frame::udp(macs, (from, 1), (to, 7777), b"intruder"));
+                    }
+                }
+                let nobody = ([0; 6], crate::host::HOST);
+                guest.cable().send(&frame::arp(macs, 1, (guest.mac(), guest.ip()), nobody));
+            }
+            // What the host does with a frame is done when this one, behind it, is answered.
+            let macs = (guest.mac(), BROADCAST);
+            guest.cable().send(&frame::arp(macs, 1, (guest.mac(), guest.ip()), ([0; 6], guest.gateway())));
+            let answer = guest.cable().receive(|frame| {
+                (frame[12..14] == [8, 6] && frame[20..22] == [0, 2]).then(|| frame[28..32].to_vec())
+            });
+            assert_eq!(answer, guest.gateway().octets());
+        }
+        service.set_nonblocking(true).unwrap();
+        assert_eq!(service.recv(&mut [0; 100]).unwrap_err().kind(), std::io::ErrorKind::WouldBlock);
+        assert!(!world.arrived().iter().any(|frame| frame::parse_udp(frame).is_some()));
+    });
+}
+
+/// A tag in front of a packet hides nothing of it.
+#[test]
+fn tagged_frames_meet_the_same_walls() {
+    alone(|| {
+        let host = Host::new();
+        let service = UdpSocket::bind("0.0.0.0:7777").unwrap();
+        let (one, two) = (host.run("a", publishing(&[])), host.run("b", publishing(&[])));
+        let stolen = Ipv4Addr::new(172, 17, 0, 99);
+        for tag in
+            [&[0x81, 0, 0, 0][..], &[0x81, 0, 0, 7], &[0x88, 0xa8, 0, 7], &[0x88, 0xa8, 0, 7, 0x81, 0, 0, 0]]
+        {
+            let tagged = |frame: &[u8]| [&frame[..12], tag, &frame[12..]].concat();
+            one.cable().send(&tagged(&one.datagram(1, (one.gateway(), 7777), "intruder")));
+            let macs = (one.mac(), two.mac());
+            one.cable().send(&tagged(&frame::udp(macs, (stolen, 1), (two.ip(), 9), b"forged")));
+            let claim = (one.mac(), one.gateway());
+            one.cable().send(&tagged(&frame::arp((one.mac(), BROADCAST), 2, claim, (two.mac(), two.ip()))));
+        }
+        one.cable().send(&frame::udp((one.mac(), two.mac()), (one.ip(), 1), (two.ip(), 9), b"plain"));
+        let first = two.cable().receive(|frame| (frame[6..12] == one.mac()).then(|| frame.to_vec()));
+        assert_eq!(frame::parse_udp(&first).expect("a datagram without a tag").text, "plain");
+        service.set_nonblocking(true).unwrap();
+        assert_eq!(service.recv(&mut [0; 100]).unwrap_err().kind(), std::io::ErrorKind::WouldBlock);
+    });
+}
+
+/// Not by the default route, and not over the bridge either when somebody there has the address.
+#[test]
+fn the_metadata_service_is_not_behind_the_bridge() {
+    alone(|| {
+        let host = Host::new();
+        let (one, two) = (host.run("a", publishing(&[])), host.run("b", publishing(&[])));
+        let bridge = &one.attached.attachment.endpoints[0].bridge;
+        ip(&format!("addr add 169.254.169.254/32 dev {bridge}"));
+        let service = UdpSocket::bind("169.254.169.254:80").unwrap();
+        let metadata = Ipv4Addr::new(169, 254, 169, 254);
+        one.cable().send(&one.datagram(1, (metadata, 80), "secrets"));
+        one.cable().send(&frame::udp((one.mac(), two.mac()), (one.ip(), 1), (metadata, 80), b"secrets"));
+        one.cable().send(&frame::udp((one.mac(), two.mac()), (one.ip(), 1), (two.ip(), 80), b"allowed"));
+        assert_eq!(two.cable().datagram().text, "allowed");
+        service.set_nonblocking(true).unwrap();
+        assert_eq!(service.recv(&mut [0; 100]).unwrap_err().kind(), std::io::ErrorKind::WouldBlock);
     });
 }

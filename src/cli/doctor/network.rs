@@ -53,3 +53,59 @@ pub fn forwarding() -> Finding {
     Ok(if on { "on" } else { "off; the first container with a network turns net.ipv4.ip_forward on" }
         .to_owned())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use moat_netlink::{CREATE, Messages, Socket};
+
+    /// A table of another program whose chain drops what the host passes on.
+    fn drop_everything() {
+        let mut messages = Messages::default();
+        messages.add(0x10, 0, &[0, 0, 0, 10], |_| {});
+        // A table of IPv4 and in it a chain at the hook for what is passed on, whose policy is to drop.
+        messages.add(10 << 8, CREATE, &[2, 0, 0, 0], |a| a.text(1, "strict"));
+        messages.add(10 << 8 | 3, CREATE, &[2, 0, 0, 0], |a| {
+            a.text(1, "strict");
+            a.text(3, "forward");
+            a.nest(4, |hook| {
+                hook.number_be(1, 2);
+                hook.number_be(2, 0);
+            });
+            a.number_be(5, 0);
+            a.text(7, "filter");
+        });
+        messages.ask_for_answer();
+        messages.add(0x11, 0, &[0, 0, 0, 10], |_| {});
+        Socket::netfilter().unwrap().obey(&messages).unwrap();
+    }
+
+    fn check() {
+        assert_eq!(taps().unwrap(), TUN);
+        assert_eq!(firewall().unwrap(), "nf_tables");
+        fs::write(FORWARD, "0").unwrap();
+        assert!(forwarding().unwrap().starts_with("off; the first container"));
+        fs::write(FORWARD, "1").unwrap();
+        assert_eq!(forwarding().unwrap(), "on");
+        drop_everything();
+        let wrong = format!("{:?}", forwarding().unwrap_err());
+        assert!(wrong.contains("the firewall table strict drops what the host passes on"), "{wrong}");
+    }
+
+    #[test]
+    fn the_host_is_judged_as_it_is() {
+        if !nix::unistd::geteuid().is_root() {
+            assert!(
+                std::env::var_os("MOAT_TEST_WITHOUT_ROOT").is_some(),
+                "this test makes a network namespace and needs root; MOAT_TEST_WITHOUT_ROOT=1 leaves it out"
+            );
+            eprintln!("not run: it needs root");
+            return;
+        }
+        let thread = std::thread::spawn(|| {
+            nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET).unwrap();
+            check();
+        });
+        thread.join().unwrap();
+    }
+}

@@ -9,6 +9,7 @@ use moat::network::record::Network;
 use moat::root::Root;
 use serde_json::{Map, Value, json};
 
+use super::none;
 use crate::cli::inspect::list;
 use crate::cli::template::Template;
 
@@ -41,6 +42,10 @@ pub fn run(args: &Args, root: Root) -> anyhow::Result<ExitCode> {
     let attachments = networks.attachments()?;
     let (mut found, mut code) = (Vec::new(), ExitCode::SUCCESS);
     for name in &args.networks {
+        if name == none::NAME {
+            found.push(none::object(&engine)?);
+            continue;
+        }
         match networks.find(name) {
             Ok(network) => found.push(object(&network, &attachments)),
             Err(e) => {

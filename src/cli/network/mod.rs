@@ -4,6 +4,7 @@ mod connect;
 mod create;
 mod inspect;
 mod ls;
+mod none;
 mod rm;
 
 use std::process::ExitCode;

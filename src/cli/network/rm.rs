@@ -6,6 +6,8 @@ use moat::engine::{Engine, events};
 use moat::network::NetworkError;
 use moat::root::Root;
 
+use super::none;
+
 /// Remove networks
 #[derive(clap::Args)]
 pub struct Args {
@@ -35,6 +37,9 @@ pub fn run(args: &Args, root: Root) -> anyhow::Result<ExitCode> {
 }
 
 fn remove(engine: &Engine, name: &str) -> Result<(), NetworkError> {
+    if name == none::NAME {
+        return Err(NetworkError::Predefined(name.to_owned()));
+    }
     let network = engine.networks().find(name)?;
     engine.networks().remove(&network)?;
     events::emit_network(engine.root(), "destroy", &network.id, &network.name, None);

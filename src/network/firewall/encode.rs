@@ -1,7 +1,7 @@
 //! nf_tables over netlink (linux/netfilter/nf_tables.h): a transaction of tables, chains, rules, sets and elements.
 //! Numbers are in the network's byte order, except where packets' registers have the host's.
 
-use super::super::netlink::{ACK, Attributes, CREATE, DUMP, EXCLUSIVE, Messages, attributes};
+use super::super::netlink::{Answer, Attributes, CREATE, DUMP, Messages, attributes};
 use super::expression::Expressions;
 
 /// The families of tables.
@@ -27,9 +27,9 @@ pub struct Hook {
 
 /// What a set holds.
 #[derive(Debug, Clone, Copy)]
-pub struct Set {
+pub struct Set<'a> {
     /// Its name.
-    pub name: &'static str,
+    pub name: &'a str,
     /// The types of the key's parts.
     pub key: &'static [Type],
     /// The types of the value's parts; none for a set that is no map.
@@ -40,6 +40,8 @@ pub struct Set {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u32)]
 pub enum Type {
+    /// IPv4 or IPv6.
+    Family = 2,
     /// An IPv4 address.
     Ipv4 = 7,
     /// An IPv6 address.
@@ -58,7 +60,7 @@ impl Type {
     /// How many bytes a register needs for it.
     const fn length(self) -> u32 {
         match self {
-            Self::Ipv4 | Self::Protocol | Self::Port => 4,
+            Self::Family | Self::Ipv4 | Self::Protocol | Self::Port => 4,
             Self::Ether => 8,
             Self::Ipv6 | Self::Interface => 16,
         }
@@ -67,7 +69,7 @@ impl Type {
     /// How many bytes the value itself has.
     const fn own_length(self) -> u32 {
         match self {
-            Self::Protocol => 1,
+            Self::Family | Self::Protocol => 1,
             Self::Port => 2,
             Self::Ipv4 => 4,
             Self::Ether => 6,
@@ -96,8 +98,12 @@ const NEW_TABLE: u16 = NFNL_SUBSYS_NFTABLES << 8;
 const DELETE_TABLE: u16 = NEW_TABLE | 2;
 const NEW_CHAIN: u16 = NEW_TABLE | 3;
 const GET_CHAIN: u16 = NEW_TABLE | 4;
+const DELETE_CHAIN: u16 = NEW_TABLE | 5;
 const NEW_RULE: u16 = NEW_TABLE | 6;
+const DELETE_RULE: u16 = NEW_TABLE | 8;
 const NEW_SET: u16 = NEW_TABLE | 9;
+const GET_SET: u16 = NEW_TABLE | 10;
+const DELETE_SET: u16 = NEW_TABLE | 11;
 const NEW_ELEMENT: u16 = NEW_TABLE | 12;
 const DELETE_ELEMENT: u16 = NEW_TABLE | 14;
 
@@ -123,20 +129,53 @@ impl Batch {
         Self { messages, sets: 0 }
     }
 
-    /// The messages, with the end.
+    /// The messages, with the end. The kernel answers the last one, and complains about any.
     pub fn finish(mut self) -> Messages {
+        self.messages.ask_for_answer();
         self.messages.add(BATCH_END, 0, &header(0, NFNL_SUBSYS_NFTABLES), |_| {});
         self.messages
     }
 
-    /// Makes a table that must not be there.
-    pub fn table(&mut self, family: Family, name: &str) {
-        self.add(NEW_TABLE, CREATE | EXCLUSIVE, family, |a| a.text(1, name));
+    /// Whether nothing is to be done.
+    pub fn is_empty(&self) -> bool {
+        self.messages.count() == 1
     }
 
-    /// Removes a table.
+    /// What tells this transaction from others.
+    pub fn bytes(&self) -> &[u8] {
+        self.messages.bytes()
+    }
+
+    /// Makes a table if it is not there.
+    pub fn table(&mut self, family: Family, name: &str) {
+        self.add(NEW_TABLE, CREATE, family, |a| a.text(1, name));
+    }
+
+    /// Removes a table and all in it, if it is there.
     pub fn remove_table(&mut self, family: Family, name: &str) {
+        self.table(family, name);
         self.add(DELETE_TABLE, 0, family, |a| a.text(1, name));
+    }
+
+    /// Removes all rules of a table.
+    pub fn flush(&mut self, family: Family, table: &str) {
+        self.add(DELETE_RULE, 0, family, |a| a.text(1, table));
+    }
+
+    /// Removes a chain, which must be there and have no rules.
+    pub fn remove_chain(&mut self, family: Family, table: &str, name: &str) {
+        self.add(DELETE_CHAIN, 0, family, |a| {
+            a.text(1, table);
+            a.text(3, name);
+        });
+    }
+
+    /// Removes a set, which must be there and be used by no rule.
+    pub fn remove_set(&mut self, family: Family, table: &str, name: &str) {
+        self.add(DELETE_SET, 0, family, |a| {
+            a.text(1, table);
+            a.text(2, name);
+        });
     }
 
     /// Makes a chain; without a hook others must jump to it.
@@ -169,8 +208,8 @@ impl Batch {
         });
     }
 
-    /// Makes an empty set.
-    pub fn set(&mut self, family: Family, table: &str, set: &Set) {
+    /// Makes a set if it is not there.
+    pub fn set(&mut self, family: Family, table: &str, set: &Set<'_>) {
         self.sets += 1;
         let id = self.sets;
         let flags = if set.value.is_empty() { 0 } else { SET_MAP };
@@ -222,8 +261,29 @@ impl Batch {
     }
 
     fn add(&mut self, kind: u16, flags: u16, family: Family, attributes: impl FnOnce(&mut Attributes<'_>)) {
-        self.messages.add(kind, flags | ACK, &header(family as u8, 0), attributes);
+        self.messages.add(kind, flags, &header(family as u8, 0), attributes);
     }
+}
+
+/// A question for all sets.
+pub fn sets() -> Messages {
+    let mut messages = Messages::default();
+    messages.add(GET_SET, DUMP, &header(0, 0), |_| {});
+    messages
+}
+
+/// The name of the chain or set that an answer is about, if it is in this table.
+pub fn name_in(family: Family, table: &str, answer: &Answer) -> Option<String> {
+    // NFTA_CHAIN_NAME or NFTA_SET_NAME.
+    let name = if answer.kind == NEW_CHAIN { 3 } else { 2 };
+    let text = |kind: u16| text(&answer.content, kind);
+    let here = answer.content.first() == Some(&(family as u8)) && text(1).as_deref() == Some(table);
+    text(name).filter(|_| here)
+}
+
+fn text(content: &[u8], kind: u16) -> Option<String> {
+    let value = attributes(content.get(4..)?).find(|(found, _)| *found == kind)?.1;
+    Some(String::from_utf8_lossy(value.strip_suffix(&[0])?).into_owned())
 }
 
 /// A question for all chains.
@@ -246,8 +306,7 @@ pub fn dropper(chain: &[u8]) -> Option<String> {
     let drops = (family == IPV4 || family == Family::Inet as u8)
         && number(hook)? == FORWARD
         && number(find(5)?)? == DROP;
-    let table = String::from_utf8_lossy(find(1)?.strip_suffix(&[0])?).into_owned();
-    drops.then_some(table)
+    text(chain, 1).filter(|_| drops)
 }
 
 /// struct nfgenmsg.

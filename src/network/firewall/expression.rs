@@ -101,6 +101,28 @@ impl<'a, 'b> Expressions<'a, 'b> {
         })
     }
 
+    /// Loads whether an IPv6 packet has this extension header.
+    pub fn has_header(&mut self, header: u8, to: Register) -> &mut Self {
+        const PRESENT: u32 = 1;
+        self.add("exthdr", |a| {
+            a.number_be(1, to.0);
+            a.put(2, &[header]);
+            a.number_be(3, 0);
+            a.number_be(4, 1);
+            a.number_be(5, PRESENT);
+        })
+    }
+
+    /// Loads a part of an IPv6 packet's extension header.
+    pub fn header(&mut self, header: u8, offset: u32, length: u32, to: Register) -> &mut Self {
+        self.add("exthdr", |a| {
+            a.number_be(1, to.0);
+            a.put(2, &[header]);
+            a.number_be(3, offset);
+            a.number_be(4, length);
+        })
+    }
+
     /// Goes on if a register holds `value`.
     pub fn equal(&mut self, register: Register, value: &[u8]) -> &mut Self {
         self.compare(0, register, value)

@@ -1,11 +1,12 @@
 //! The firewall: tables of our own in nf_tables, written over netlink without a helper program.
 //!
-//! The rules are the same for all containers and are installed once, when they are missing ([`ruleset`]). A container is
-//! elements of their sets, which come and go in one transaction: connections of others never notice, and no other
-//! program's table is touched.
+//! The rules are the same for all containers and are installed when they are missing or of another version ([`ruleset`]).
+//! A container is elements of their sets, which come and go in one transaction: connections of others never notice, and
+//! no other program's table is touched.
 
 mod encode;
 mod expression;
+mod install;
 mod ruleset;
 
 use std::io;
@@ -17,12 +18,34 @@ use super::netlink::Socket;
 use super::port::{Protocol, PublishedPort};
 use super::tap::NAME_LENGTH;
 use encode::{Batch, Family};
+use ruleset::Rules;
 
 /// The name of both tables.
 const TABLE: &str = "moat";
 
 /// What the names of all taps begin with. A tap without elements of its own passes nothing.
 pub const TAP_PREFIX: &str = "mt-";
+
+/// Which protocols the host passed nothing on of before Moat told it to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Closed {
+    /// IPv4.
+    pub v4: bool,
+    /// IPv6.
+    pub v6: bool,
+}
+
+impl Closed {
+    fn elements(self) -> impl Iterator<Item = Element> {
+        let families = [(self.v4, expression::IPV4), (self.v6, expression::IPV6)].into_iter();
+        families.filter(|(is_closed, _)| *is_closed).map(|(_, family)| Element {
+            family: Family::Inet,
+            set: ruleset::CLOSED,
+            key: vec![family],
+            value: Vec::new(),
+        })
+    }
+}
 
 /// One entry of a set.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -45,9 +68,8 @@ impl Firewall {
         Socket::netfilter().map(Self)
     }
 
-    /// Lets the containers of `attachments` communicate as recorded. When the rules are missing, `others` are those of the
-    /// containers that run beside them, whose elements were lost with the rules. `closed` says that this host passed
-    /// nothing on before.
+    /// Lets a container communicate as recorded. When the rules are missing or of another version they are installed, and
+    /// `others` are the containers that run beside it, whose elements may have been lost with the rules.
     ///
     /// # Errors
     /// When the kernel refuses; nothing has changed then.
@@ -55,22 +77,20 @@ impl Firewall {
         &self,
         attachment: &Attachment,
         others: impl FnOnce() -> Vec<Attachment>,
-        closed: bool,
+        closed: Closed,
     ) -> io::Result<()> {
-        let elements = elements(attachment);
-        match self.add(&elements) {
+        let rules = Rules::new();
+        let mut elements = elements(attachment);
+        elements.extend(closed.elements());
+        let mut batch = Batch::new();
+        rules.require(&mut batch);
+        add(&mut batch, &elements);
+        match self.commit(batch) {
             Err(e) if e.raw_os_error() == Some(libc::ENOENT) => {}
             other => return other,
         }
-        match self.0.obey(&ruleset::base(closed).finish()) {
-            // Another program installed them in this moment.
-            Err(e) if e.raw_os_error() == Some(libc::EEXIST) => {}
-            other => other?,
-        }
-        for other in others() {
-            self.add(&self::elements(&other))?;
-        }
-        self.add(&elements)
+        elements.extend(others().iter().flat_map(self::elements));
+        self.install(&rules, &elements)
     }
 
     /// Takes back what was admitted, whether all of it is there or not.
@@ -95,16 +115,16 @@ impl Firewall {
         for element in gone {
             batch.remove_element(element.family, TABLE, element.set, &element.key);
         }
-        for element in come {
-            batch.add_element(element.family, TABLE, element.set, &element.key, &element.value);
-        }
-        match self.0.obey(&batch.finish()) {
+        add(&mut batch, come);
+        match self.commit(batch) {
             Err(e) if e.raw_os_error() == Some(libc::ENOENT) => {}
             other => return other,
         }
         // Something was missing, so nothing has changed.
         self.expel(before)?;
-        match self.add(&new) {
+        let mut batch = Batch::new();
+        add(&mut batch, &new);
+        match self.commit(batch) {
             // The rules themselves are gone: nothing passes, and the next container puts them back.
             Err(e) if e.raw_os_error() == Some(libc::ENOENT) => Ok(()),
             other => other,
@@ -143,38 +163,49 @@ impl Firewall {
     /// Removes both tables: for hosts that no longer run containers, and for tests.
     ///
     /// # Errors
-    /// When they are not there, or the kernel refuses.
+    /// When the kernel refuses.
     pub fn uninstall(&self) -> io::Result<()> {
         let mut batch = Batch::new();
         batch.remove_table(Family::Bridge, TABLE);
         batch.remove_table(Family::Inet, TABLE);
-        self.0.obey(&batch.finish())
+        self.commit(batch)
     }
 
-    fn add(&self, elements: &[Element]) -> io::Result<()> {
-        let mut batch = Batch::new();
-        for element in elements {
-            batch.add_element(element.family, TABLE, element.set, &element.key, &element.value);
-        }
-        self.0.obey(&batch.finish())
+    fn commit(&self, batch: Batch) -> io::Result<()> {
+        if batch.is_empty() { Ok(()) } else { self.0.obey(&batch.finish()) }
     }
 
+    /// Removes elements, whether they are there or not. A table that is gone took its elements along.
     fn remove(&self, elements: &[Element]) -> io::Result<()> {
-        let attempt = |elements: &[Element]| {
-            let mut batch = Batch::new();
-            for element in elements {
-                batch.remove_element(element.family, TABLE, element.set, &element.key);
+        for family in [Family::Bridge, Family::Inet] {
+            let own: Vec<&Element> = elements.iter().filter(|element| element.family == family).collect();
+            match self.remove_all(&own) {
+                Ok(()) => {}
+                Err(e) if e.raw_os_error() == Some(libc::ENOENT) => {}
+                // One key has another value, so it is somebody else's by now, or a set is of another version.
+                Err(e) if matches!(e.raw_os_error(), Some(libc::EBUSY | libc::EEXIST | libc::EINVAL)) => {
+                    own.iter().for_each(|element| drop(self.remove_all(&[element])));
+                }
+                Err(e) => return Err(e),
             }
-            match self.0.obey(&batch.finish()) {
-                Err(e) if e.raw_os_error() == Some(libc::ENOENT) => Ok(false),
-                other => other.map(|()| true),
-            }
-        };
-        if elements.is_empty() || attempt(elements)? {
-            return Ok(());
         }
-        // Something was missing, so nothing was removed: now what is there.
-        elements.iter().try_for_each(|element| attempt(std::slice::from_ref(element)).map(drop))
+        Ok(())
+    }
+
+    /// In one transaction. What is not there cannot be removed, so each is added before: that changes nothing if it is there.
+    fn remove_all(&self, elements: &[&Element]) -> io::Result<()> {
+        let mut batch = Batch::new();
+        add(&mut batch, elements.iter().copied());
+        for element in elements {
+            batch.remove_element(element.family, TABLE, element.set, &element.key);
+        }
+        self.commit(batch)
+    }
+}
+
+fn add<'a>(batch: &mut Batch, elements: impl IntoIterator<Item = &'a Element>) {
+    for element in elements {
+        batch.add_element(element.family, TABLE, element.set, &element.key, &element.value);
     }
 }
 

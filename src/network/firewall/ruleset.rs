@@ -4,12 +4,17 @@
 //! table bridge moat                      what comes out of a container's tap
 //!   guests   prerouting                  taps only: the hardware address is its own
 //!   arp, ip4, ip6                        the addresses are its own; no router, no DHCP server
+//!   fragment6, header6, source6          parts of ip6
+//!   reserved input                       what a bridge takes for itself and passes by prerouting
 //! table inet moat                        what passes the host
+//!   strays   prerouting                  what comes by a tap itself rather than by its bridge: nothing does
 //!   input                                containers reach nothing of the host unless it was allowed
 //!   forward                              not from network to network, not to the metadata service
 //!   arriving, leaving                    published ports (prerouting, output)
 //!   masquerade                           postrouting
 //! ```
+
+use sha2::{Digest, Sha256};
 
 use super::encode::{Batch, Family, Hook, Set, Type};
 use super::expression::{Base, Expressions, FIRST, IPV4, IPV6, Meta, Register};
@@ -27,6 +32,8 @@ pub const BRIDGES: &str = "bridges";
 pub const INTERNAL: &str = "internal";
 /// Each bridge with itself.
 pub const SAME: &str = "same";
+/// The protocols that the host passed nothing on of before Moat told it to. What is not a container's it still does not.
+pub const CLOSED: &str = "closed";
 /// Containers whose packets leave with the host's address.
 pub const MASQUERADED4: &str = "masqueraded4";
 /// Containers whose packets leave with the host's address.
@@ -44,18 +51,19 @@ pub const PUBLISHED_AT4: &str = "published_at4";
 /// Ports that are published at one address.
 pub const PUBLISHED_AT6: &str = "published_at6";
 
-use Type::{Ether, Interface, Ipv4, Ipv6, Port, Protocol};
+use Type::{Ether, Family as IpFamily, Interface, Ipv4, Ipv6, Port, Protocol};
 
-const BRIDGE_SETS: [Set; 3] = [
+const BRIDGE_SETS: [Set<'static>; 3] = [
     Set { name: MACS, key: &[Interface, Ether], value: &[] },
     Set { name: ADDRESSES4, key: &[Interface, Ipv4], value: &[] },
     Set { name: ADDRESSES6, key: &[Interface, Ipv6], value: &[] },
 ];
 
-const INET_SETS: [Set; 11] = [
+const INET_SETS: [Set<'static>; 12] = [
     Set { name: BRIDGES, key: &[Interface], value: &[] },
     Set { name: INTERNAL, key: &[Interface], value: &[] },
     Set { name: SAME, key: &[Interface, Interface], value: &[] },
+    Set { name: CLOSED, key: &[IpFamily], value: &[] },
     Set { name: MASQUERADED4, key: &[Ipv4], value: &[] },
     Set { name: MASQUERADED6, key: &[Ipv6], value: &[] },
     Set { name: HOST_ACCESS4, key: &[Ipv4, Ipv4], value: &[] },
@@ -68,6 +76,11 @@ const INET_SETS: [Set; 11] = [
 
 const UDP: u8 = 17;
 const ICMPV6: u8 = 58;
+
+/// The header of an IPv6 packet's parts, and the types of messages of neighbour discovery, which never come in parts
+/// (RFC 6980).
+const FRAGMENT: u8 = 44;
+const NEIGHBOUR_DISCOVERY: std::ops::RangeInclusive<u8> = 133..=137;
 
 const NEIGHBOUR_SOLICITATION: u8 = 135;
 const NEIGHBOUR_ADVERTISEMENT: u8 = 136;
@@ -86,29 +99,95 @@ const DESTINATION6: u32 = 24;
 const DHCP_SERVER: u16 = 67;
 const DHCPV6_SERVER: u16 = 547;
 
-/// A batch that makes both tables. `closed` when the host passed nothing on before: then it still passes nothing on that
-/// is not a container's.
-pub fn base(closed: bool) -> Batch {
-    let mut batch = Batch::new();
-    bridge_table(&mut batch);
-    inet_table(&mut batch, closed);
-    batch
+/// The chains of each table, and where they are called from.
+const BRIDGE_CHAINS: [(&str, Option<Hook>); 8] = [
+    ("arp", None),
+    ("ip4", None),
+    ("ip6", None),
+    ("fragment6", None),
+    ("header6", None),
+    ("source6", None),
+    ("guests", Some(Hook { kind: "filter", number: 0, priority: -300 })),
+    ("reserved", Some(Hook { kind: "filter", number: 1, priority: -300 })),
+];
+const INET_CHAINS: [(&str, Option<Hook>); 6] = [
+    ("strays", Some(Hook { kind: "filter", number: 0, priority: -300 })),
+    ("input", Some(Hook { kind: "filter", number: 1, priority: 0 })),
+    ("forward", Some(Hook { kind: "filter", number: 2, priority: 0 })),
+    ("arriving", Some(Hook { kind: "nat", number: 0, priority: -100 })),
+    ("leaving", Some(Hook { kind: "nat", number: 3, priority: -100 })),
+    ("masquerade", Some(Hook { kind: "nat", number: 4, priority: 100 })),
+];
+
+/// The rules of this version.
+pub struct Rules {
+    /// The name of a set in each table that says which rules are there.
+    marker: String,
 }
 
-fn bridge_table(batch: &mut Batch) {
-    const F: Family = Family::Bridge;
-    batch.table(F, TABLE);
-    BRIDGE_SETS.iter().for_each(|set| batch.set(F, TABLE, set));
-    for chain in ["arp", "ip4", "ip6"] {
-        batch.chain(F, TABLE, chain, None);
+impl Rules {
+    /// Those that are written below.
+    pub fn new() -> Self {
+        let mut batch = Batch::new();
+        tables(&mut batch);
+        let hash = Sha256::digest(batch.bytes());
+        let digits: String = hash.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+        Self { marker: format!("rules-{digits}") }
     }
-    batch.chain(F, TABLE, "guests", Some(Hook { kind: "filter", number: 0, priority: -300 }));
+
+    /// Has the transaction fail unless these rules are there: what is put into a set needs the set.
+    pub fn require(&self, batch: &mut Batch) {
+        for family in [Family::Bridge, Family::Inet] {
+            batch.add_element(family, TABLE, &self.marker, &[0; 2], &[]);
+        }
+    }
+
+    /// Makes tables, sets, chains and rules, over what is there. Sets keep their elements.
+    pub fn install(&self, batch: &mut Batch) {
+        tables(batch);
+        for family in [Family::Bridge, Family::Inet] {
+            batch.set(family, TABLE, &Set { name: &self.marker, key: &[Port], value: &[] });
+        }
+    }
+}
+
+/// Whether a table of this version has a chain or a set of this name.
+pub fn is_known(family: Family, name: &str) -> bool {
+    let (sets, chains): (&[Set<'_>], &[(&str, _)]) = match family {
+        Family::Bridge => (&BRIDGE_SETS, &BRIDGE_CHAINS),
+        Family::Inet => (&INET_SETS, &INET_CHAINS),
+    };
+    sets.iter().any(|set| set.name == name) || chains.iter().any(|(chain, _)| *chain == name)
+}
+
+fn tables(batch: &mut Batch) {
+    table(batch, Family::Bridge, &BRIDGE_SETS, &BRIDGE_CHAINS);
+    guests(batch);
+    guests_v6(batch);
+    table(batch, Family::Inet, &INET_SETS, &INET_CHAINS);
+    filter(batch);
+    translate(batch);
+}
+
+/// A table without rules.
+fn table(batch: &mut Batch, family: Family, sets: &[Set<'_>], chains: &[(&str, Option<Hook>)]) {
+    batch.table(family, TABLE);
+    batch.flush(family, TABLE);
+    sets.iter().for_each(|set| batch.set(family, TABLE, set));
+    chains.iter().for_each(|(name, hook)| batch.chain(family, TABLE, name, *hook));
+}
+
+fn guests(batch: &mut Batch) {
+    const F: Family = Family::Bridge;
     let mut rule = |chain: &str, content: &dyn Fn(&mut Expressions<'_, '_>)| {
         batch.rule(F, TABLE, chain, |e| content(e));
     };
-    let tap = |e: &mut Expressions<'_, '_>| {
-        e.meta(Meta::InputName, FIRST);
-    };
+    // Most of what is sent to these addresses is for the bridge, which hands it to the host as if no bridge were there.
+    rule("reserved", &|e| {
+        e.meta(Meta::InputName, FIRST).equal(FIRST, TAP_PREFIX.as_bytes());
+        e.payload(Base::Link, 0, 6, FIRST).mask(FIRST, &[0xff, 0xff, 0xff, 0xff, 0xff, 0xf0]);
+        e.equal(FIRST, &[0x01, 0x80, 0xc2, 0, 0, 0]).drop();
+    });
     rule("guests", &|e| e.meta(Meta::InputName, FIRST).unequal(FIRST, TAP_PREFIX.as_bytes()).accept());
     rule("guests", &|e| {
         e.meta(Meta::InputName, FIRST).payload(Base::Link, 6, 6, SECOND).not_in_set(MACS, FIRST).drop();
@@ -125,71 +204,74 @@ fn bridge_table(batch: &mut Batch) {
         e.payload(Base::Network, 0, 6, FIRST).unequal(FIRST, &[0, 1, 8, 0, 6, 4]).drop();
     });
     rule("arp", &|e| {
-        tap(e);
-        e.payload(Base::Network, 8, 6, SECOND).not_in_set(MACS, FIRST).drop();
+        tap(e).payload(Base::Network, 8, 6, SECOND).not_in_set(MACS, FIRST).drop();
     });
     rule("arp", &|e| {
-        tap(e);
-        e.payload(Base::Network, 14, 4, SECOND).not_in_set(ADDRESSES4, FIRST).drop();
+        tap(e).payload(Base::Network, 14, 4, SECOND).not_in_set(ADDRESSES4, FIRST).drop();
     });
 
     rule("ip4", &|e| {
-        tap(e);
-        e.payload(Base::Network, SOURCE4, 4, SECOND).not_in_set(ADDRESSES4, FIRST).drop();
+        tap(e).payload(Base::Network, SOURCE4, 4, SECOND).not_in_set(ADDRESSES4, FIRST).drop();
     });
     rule("ip4", &|e| to_net4(e, [255, 0, 0, 0], [127, 0, 0, 0]).drop());
     rule("ip4", &|e| to_net4(e, [255, 255, 0, 0], [169, 254, 0, 0]).drop());
     rule("ip4", &|e| from_udp_port(e, DHCP_SERVER).drop());
+}
+
+fn guests_v6(batch: &mut Batch) {
+    let mut rule = |chain: &str, content: &dyn Fn(&mut Expressions<'_, '_>)| {
+        batch.rule(Family::Bridge, TABLE, chain, |e| content(e));
+    };
+    // A packet that does not say what it carries is dropped: the rest could come in another fragment.
+    rule("ip6", &|e| {
+        e.meta(Meta::Transport, FIRST).has_header(FRAGMENT, FIRST).equal(FIRST, &[1]).go_to("fragment6");
+    });
+    rule("ip6", &|e| e.meta(Meta::Transport, FIRST).go_to("header6"));
+    rule("ip6", &|e| e.drop());
+
+    // Nobody makes anything of the further fragments without the first, and the first has to say what it is.
+    rule("fragment6", &|e| {
+        e.header(FRAGMENT, 2, 2, FIRST).mask(FIRST, &[0xff, 0xf8]).unequal(FIRST, &[0, 0]).go_to("source6");
+    });
+    for kind in NEIGHBOUR_DISCOVERY {
+        rule("fragment6", &|e| icmpv6(e, kind).drop());
+    }
+    rule("fragment6", &|e| e.payload(Base::Transport, 0, 4, FIRST).go_to("header6"));
+    rule("fragment6", &|e| e.drop());
 
     for kind in OF_ROUTERS {
-        rule("ip6", &|e| icmpv6(e, kind).drop());
+        rule("header6", &|e| icmpv6(e, kind).drop());
     }
-    rule("ip6", &|e| from_udp_port(e, DHCPV6_SERVER).drop());
+    rule("header6", &|e| from_udp_port(e, DHCPV6_SERVER).drop());
     // Whoever claims an address, or asks whether anybody has it, speaks of its own.
     for kind in [NEIGHBOUR_ADVERTISEMENT, NEIGHBOUR_SOLICITATION] {
-        rule("ip6", &|e| {
+        rule("header6", &|e| {
             icmpv6(e, kind);
             if kind == NEIGHBOUR_SOLICITATION {
                 from_nobody(e);
             }
-            tap(e);
-            e.payload(Base::Transport, 8, 16, SECOND).not_in_set(ADDRESSES6, FIRST).drop();
+            tap(e).payload(Base::Transport, 8, 16, SECOND).not_in_set(ADDRESSES6, FIRST).drop();
         });
     }
     for kind in [NEIGHBOUR_SOLICITATION, LISTENER_REPORT] {
-        rule("ip6", &|e| from_nobody(icmpv6(e, kind)).accept());
+        rule("header6", &|e| from_nobody(icmpv6(e, kind)).accept());
     }
-    rule("ip6", &|e| {
-        tap(e);
-        e.payload(Base::Network, SOURCE6, 16, SECOND).not_in_set(ADDRESSES6, FIRST).drop();
+    rule("header6", &|e| e.go_to("source6"));
+
+    rule("source6", &|e| {
+        tap(e).payload(Base::Network, SOURCE6, 16, SECOND).not_in_set(ADDRESSES6, FIRST).drop();
     });
 }
 
 /// The register behind an interface's name.
 const SECOND: Register = Register::at(4);
 
-fn inet_table(batch: &mut Batch, closed: bool) {
-    const F: Family = Family::Inet;
-    batch.table(F, TABLE);
-    INET_SETS.iter().for_each(|set| batch.set(F, TABLE, set));
-    let chains = [
-        ("input", "filter", 1, 0),
-        ("forward", "filter", 2, 0),
-        ("arriving", "nat", 0, -100),
-        ("leaving", "nat", 3, -100),
-        ("masquerade", "nat", 4, 100),
-    ];
-    for (name, kind, number, priority) in chains {
-        batch.chain(F, TABLE, name, Some(Hook { kind, number, priority }));
-    }
-    filter(batch, closed);
-    translate(batch);
-}
-
-fn filter(batch: &mut Batch, closed: bool) {
+fn filter(batch: &mut Batch) {
     let mut rule = |chain: &str, content: &dyn Fn(&mut Expressions<'_, '_>)| {
         batch.rule(Family::Inet, TABLE, chain, |e| content(e));
     };
+    rule("strays", &|e| e.meta(Meta::InputName, FIRST).equal(FIRST, TAP_PREFIX.as_bytes()).drop());
+
     rule("input", &|e| from(e, BRIDGES, false).accept());
     rule("input", &|e| e.established().accept());
     rule("input", &|e| {
@@ -224,9 +306,7 @@ fn filter(batch: &mut Batch, closed: bool) {
     rule("forward", &|e| to(e, INTERNAL).drop());
     rule("forward", &|e| e.translated().accept());
     rule("forward", &|e| to(e, BRIDGES).drop());
-    if closed {
-        rule("forward", &|e| from(e, BRIDGES, false).drop());
-    }
+    rule("forward", &|e| from(e.meta(Meta::Family, FIRST).in_set(CLOSED, FIRST), BRIDGES, false).drop());
 }
 
 fn translate(batch: &mut Batch) {
@@ -278,6 +358,11 @@ fn translate(batch: &mut Batch) {
         let source = e.family(IPV4).payload(Base::Network, SOURCE4, 1, FIRST).equal(FIRST, &[127]);
         to(source, BRIDGES).masquerade();
     });
+}
+
+/// Loads the name of the tap that a frame came in by.
+fn tap<'e, 'a, 'b>(e: &'e mut Expressions<'a, 'b>) -> &'e mut Expressions<'a, 'b> {
+    e.meta(Meta::InputName, FIRST)
 }
 
 /// Goes on for packets that come from (or not from) one of the interfaces.
