@@ -25,8 +25,9 @@ use crate::network::publish::{HeldPort, RESERVED_DESCRIPTORS};
 /// hung up on.
 const MAX_CONNECTIONS: usize = 512;
 
-/// How many descriptors all connections and flows of a monitor may have, however many it may open.
-const MAX_DESCRIPTORS: usize = 8192;
+/// How many descriptors all connections and flows of a monitor may have, however many it may open: each connection takes
+/// 16 KiB, too.
+const MAX_DESCRIPTORS: usize = 2048;
 
 /// How many descriptors a connection takes. The number of places is that of descriptors.
 const PER_CONNECTION: u32 = 2;
