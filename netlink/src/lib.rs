@@ -69,8 +69,8 @@ impl Messages {
         self.bytes[start..start + 4].copy_from_slice(&length.to_ne_bytes());
     }
 
-    /// Asks for an answer to the message that was added last. The kernel complains about the others anyway, and a thousand
-    /// answers that say nothing need room.
+    /// Asks for an answer to the message that was added last. The kernel complains about the others anyway, and a
+    /// thousand answers that say nothing need room.
     pub fn ask_for_answer(&mut self) {
         if let Some(flags) = self.bytes.get_mut(self.last + 6..self.last + 8) {
             let with_answer = u16::from_ne_bytes([flags[0], flags[1]]) | ACK;

@@ -1,6 +1,6 @@
-//! What reaches a published port's socket because the firewall does not translate it is passed on by the monitor, as Docker's
-//! proxy does it: what comes from ::1, what comes over IPv6 to a container that has none, and, over TCP, what comes while
-//! somebody has flushed the firewall. The container then sees the host's address.
+//! What reaches a published port's socket because the firewall does not translate it is passed on by the monitor, as
+//! Docker's proxy does it: what comes from ::1, what comes over IPv6 to a container that has none, and, over TCP, what
+//! comes while somebody has flushed the firewall. The container then sees the host's address.
 
 use std::fs;
 use std::io;
@@ -21,12 +21,13 @@ use crate::network::attach::Attached;
 use crate::network::port::Protocol;
 use crate::network::publish::{HeldPort, RESERVED_DESCRIPTORS};
 
-/// How many connections are passed on at once for one port. Further ones wait; beyond the bound of all ports they are hung
-/// up on.
+/// How many connections are passed on at once for one port. Further ones wait; beyond the bound of all ports they are
+/// hung up on.
 const MAX_CONNECTIONS: usize = 512;
 
-/// How many descriptors all connections and flows of a monitor may have, however many it may open.
-const MAX_DESCRIPTORS: usize = 8192;
+/// How many descriptors all connections and flows of a monitor may have, however many it may open: each connection takes
+/// 16 KiB, too.
+const MAX_DESCRIPTORS: usize = 2048;
 
 /// How many descriptors a connection takes. The number of places is that of descriptors.
 const PER_CONNECTION: u32 = 2;
@@ -34,8 +35,8 @@ const PER_CONNECTION: u32 = 2;
 /// How long the relay rests when the host is out of descriptors.
 const REST: Duration = Duration::from_millis(100);
 
-/// Begins to pass on what arrives at the ports that are held; that ends with the process. The relay takes their sockets over,
-/// but for those of UDP at IPv4 addresses, which nothing is meant to reach.
+/// Begins to pass on what arrives at the ports that are held; that ends with the process. The relay takes their sockets
+/// over, but for those of UDP at IPv4 addresses, which nothing is meant to reach.
 pub fn serve(attached: &mut Attached) {
     let is_relayed = |held: &HeldPort| held.port.protocol == Protocol::Tcp || held.port.host_ip.is_ipv6();
     let (relayed, held): (Vec<_>, Vec<_>) =
@@ -57,8 +58,8 @@ pub fn serve(attached: &mut Attached) {
     }
 }
 
-/// The places of all connections and flows of this process. Whoever is outside can take them all, and no more: what is left is
-/// for those who want to stop the container, or look what is wrong.
+/// The places of all connections and flows of this process. Whoever is outside can take them all, and no more: what is
+/// left is for those who want to stop the container, or look what is wrong.
 fn places() -> Arc<Semaphore> {
     static PLACES: OnceLock<Arc<Semaphore>> = OnceLock::new();
     let places = PLACES.get_or_init(|| {
@@ -99,7 +100,8 @@ async fn accept(
     }
 }
 
-/// A connection that breaks breaks for both sides. One whose other side has vanished is noticed by the kernel in a while.
+/// A connection that breaks breaks for both sides. One whose other side has vanished is noticed by the kernel in a
+/// while.
 async fn pass_on(mut client: TcpStream, target: SocketAddr) {
     let Ok(mut server) = TcpStream::connect(target).await else { return };
     for side in [client.as_fd(), server.as_fd()] {

@@ -1,5 +1,5 @@
-//! Datagrams that are passed on, see [`super::relay`]. Who sends from one address to one address of the host is a flow; each
-//! has a socket, so that the container can tell them apart and its answers find back.
+//! Datagrams that are passed on, see [`super::relay`]. Who sends from one address to one address of the host is a flow;
+//! each has a socket, so that the container can tell them apart and its answers find back.
 
 use std::cell::Cell;
 use std::collections::HashMap;

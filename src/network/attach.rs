@@ -172,8 +172,8 @@ impl Networks {
         Ok(networks)
     }
 
-    /// Lets a container communicate as recorded. First the rules, then forwarding: a host that passes everybody's packets on
-    /// is at no moment what this one is.
+    /// Lets a container communicate as recorded. First the rules, then forwarding: a host that passes everybody's
+    /// packets on is at no moment what this one is.
     pub(super) fn admit(&self, attachment: &Attachment) -> Result<(), NetworkError> {
         let with_v6 =
             attachment.endpoints.iter().any(|endpoint| endpoint.ipv6.is_some() && !endpoint.internal);
@@ -194,8 +194,8 @@ impl Networks {
         Ok(())
     }
 
-    /// Makes the bridge of a network if it is not there, or not whole: at its first container, and again after the host was
-    /// booted.
+    /// Makes the bridge of a network if it is not there, or not whole: at its first container, and again after the host
+    /// was booted.
     pub(super) fn ensure_bridge(&self, mut network: Network) -> Result<Network, NetworkError> {
         let links = Links::open().map_err(NetworkError::host("use the host's links"))?;
         if !link::exists(&network.bridge) {
@@ -217,8 +217,8 @@ impl Networks {
         Ok(network)
     }
 
-    /// The network with addresses that the host has not come to use otherwise. The default network can have any; others have
-    /// what their maker said.
+    /// The network with addresses that the host has not come to use otherwise. The default network can have any; others
+    /// have what their maker said.
     fn clear_of(&self, network: Network, routes: &[IpNet]) -> Result<Network, NetworkError> {
         let subnet = IpNet::from(network.ipv4.subnet);
         if network.is_default() {

@@ -1,6 +1,6 @@
-//! Flows that the kernel remembers go on leading where they led when they began, whatever the firewall says by now. One of
-//! UDP lives as long as somebody sends: without this its datagrams would reach whoever has a container's address next, and
-//! never a container that was started again (linux/netfilter/nfnetlink_conntrack.h).
+//! Flows that the kernel remembers go on leading where they led when they began, whatever the firewall says by now. One
+//! of UDP lives as long as somebody sends: without this its datagrams would reach whoever has a container's address
+//! next, and never a container that was started again (linux/netfilter/nfnetlink_conntrack.h).
 
 use std::collections::BTreeSet;
 use std::io;

@@ -1,5 +1,5 @@
-//! Containers need a host that passes packets on between its interfaces. One that did not before goes on to pass nothing on
-//! that is not a container's ([`Closed`]), which is remembered for as long as the host runs.
+//! Containers need a host that passes packets on between its interfaces. One that did not before goes on to pass
+//! nothing on that is not a container's ([`Closed`]), which is remembered for as long as the host runs.
 
 use std::fs;
 use std::io;

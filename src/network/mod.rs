@@ -322,8 +322,8 @@ impl Networks {
         Ok(())
     }
 
-    /// Takes back what containers have of networks that no longer run: their monitors were killed. What cannot be taken back
-    /// stays recorded, so that nobody else gets it. The caller holds the lock.
+    /// Takes back what containers have of networks that no longer run: their monitors were killed. What cannot be taken
+    /// back stays recorded, so that nobody else gets it. The caller holds the lock.
     fn sweep(&self) -> Result<(), NetworkError> {
         for attachment in self.attachments()? {
             let lock = self.containers.join(attachment.container.as_str()).join("lock");

@@ -102,8 +102,8 @@ impl PortRequest {
         }
     }
 
-    /// Reads one value of `-p`: `[[ADDRESS:][PORTS]:]PORTS[/PROTOCOL]`, where PORTS are one, or the first and the last, and
-    /// the host's 0 is any; or `published=PORTS,target=PORTS[,protocol=PROTOCOL]`.
+    /// Reads one value of `-p`: `[[ADDRESS:][PORTS]:]PORTS[/PROTOCOL]`, where PORTS are one, or the first and the last,
+    /// and the host's 0 is any; or `published=PORTS,target=PORTS[,protocol=PROTOCOL]`.
     ///
     /// # Errors
     /// In Docker's words.

@@ -38,7 +38,9 @@ pub struct HeldPort {
 /// # Errors
 /// When a port is taken, or this process may not open so many files; then none is held.
 pub fn publish(requests: &[PortRequest], others: &[Attachment]) -> Result<Vec<HeldPort>, NetworkError> {
-    check_number(requests)?;
+    let (limit, _) = getrlimit(Resource::RLIMIT_NOFILE)
+        .map_err(|e| NetworkError::host("ask how many files may be open")(e.into()))?;
+    check_number(requests, usize::try_from(limit).unwrap_or(usize::MAX))?;
     let mut held = Vec::new();
     for request in requests {
         held.extend(take(request, others)?);
@@ -47,11 +49,9 @@ pub fn publish(requests: &[PortRequest], others: &[Attachment]) -> Result<Vec<He
 }
 
 /// A monitor that has spent all its descriptors on ports could not be asked to stop.
-fn check_number(requests: &[PortRequest]) -> Result<(), NetworkError> {
+fn check_number(requests: &[PortRequest], limit: usize) -> Result<(), NetworkError> {
     let needed: usize = requests.iter().map(|request| request.addresses().len()).sum();
-    let (soft, _) = getrlimit(Resource::RLIMIT_NOFILE)
-        .map_err(|e| NetworkError::host("ask how many files may be open")(e.into()))?;
-    let room = usize::try_from(soft).unwrap_or(usize::MAX).saturating_sub(RESERVED_DESCRIPTORS);
+    let room = limit.saturating_sub(RESERVED_DESCRIPTORS);
     if needed <= room {
         return Ok(());
     }
@@ -198,11 +198,12 @@ mod tests {
 
     #[test]
     fn more_ports_than_descriptors_are_refused_in_words() {
-        let (soft, _) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
-        let number = usize::try_from(soft).unwrap() - RESERVED_DESCRIPTORS + 1;
-        let all = vec![request("127.0.0.1::80"); number];
-        let error = publish(&all, &[]).unwrap_err().to_string();
-        assert!(error.starts_with(&format!("cannot publish {number} ports")), "{error}");
+        let limit = RESERVED_DESCRIPTORS + 20;
+        // Each is held at all addresses of IPv4 and of IPv6.
+        assert!(check_number(&vec![request("80"); 10], limit).is_ok());
+        let error = check_number(&vec![request("80"); 11], limit).unwrap_err().to_string();
+        let words = "cannot publish 11 ports: they take 22 open files and there is room for 20";
+        assert!(error.starts_with(words), "{error}");
     }
 
     #[test]

@@ -19,8 +19,8 @@ pub fn overlap(a: IpNet, b: IpNet) -> bool {
     a.contains(&b.network()) || b.contains(&a.network())
 }
 
-/// The route of the host that leads into a subnet. One that leads to more than the subnet is no obstacle: the bridge's own
-/// is the more specific one.
+/// The route of the host that leads into a subnet. One that leads to more than the subnet is no obstacle: the bridge's
+/// own is the more specific one.
 pub fn taken_by(subnet: IpNet, routes: &[IpNet]) -> Option<IpNet> {
     routes.iter().copied().find(|route| subnet.contains(route))
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use moat::network::request::{Join, NetworkRequest};
 use moat::network::{CreateNetwork, NetworkError};
+use moat::record::Lock;
 
 use crate::host::{Host, alone, ip, on, publishing};
 
@@ -109,6 +110,40 @@ fn a_network_that_was_removed_meanwhile_is_not_found() {
         let red = host.networks.create(wanted).unwrap();
         host.networks.remove(&red).unwrap();
         assert!(matches!(host.networks.remove(&red), Err(NetworkError::NotFound(_))));
+    });
+}
+
+#[test]
+fn nobody_joins_a_network_that_is_going() {
+    alone(|| {
+        let host = Host::new();
+        let config = host.config("a", on("red"));
+        let directory = host.root.containers().join(config.id.as_str());
+        std::fs::create_dir_all(&directory).unwrap();
+        let _runs = Lock::attempt(&directory.join("lock")).unwrap().unwrap();
+        std::thread::scope(|scope| {
+            let makers = scope.spawn(|| {
+                for _ in 0..60 {
+                    let wanted = CreateNetwork { name: "red".to_owned(), ..CreateNetwork::default() };
+                    if let Err(NetworkError::NameTaken(_)) = host.networks.create(wanted) {
+                        let _ = host.networks.find("red").and_then(|red| host.networks.remove(&red));
+                    }
+                }
+            });
+            while !makers.is_finished() {
+                match host.networks.attach(&config) {
+                    Ok(attached) => {
+                        let joined = &attached.unwrap().attachment.endpoints[0].network;
+                        // While somebody is on it nobody removes it.
+                        let networks = host.networks.list().unwrap();
+                        assert!(networks.iter().any(|network| network.id == *joined), "it is gone");
+                        host.networks.release(&config.id).unwrap();
+                    }
+                    Err(NetworkError::NotFound(_)) => {}
+                    Err(e) => panic!("{e}"),
+                }
+            }
+        });
     });
 }
 

@@ -79,6 +79,22 @@ fn a_host_that_was_open_stays_open() {
 }
 
 #[test]
+fn what_was_turned_on_before_a_boot_is_past() {
+    alone(|| {
+        let host = Host::new();
+        let (world, lan) = (host.world(), lan(&host));
+        let before = r#"{"boot": "another", "v4": true, "v6": true}"#;
+        std::fs::create_dir_all(host.root.networks()).unwrap();
+        std::fs::write(host.root.networks().join("forwarding"), before).unwrap();
+        // Now it is the administrator who wants it.
+        set("ipv4/ip_forward", "1");
+        let _guest = host.run("a", publishing(&[]));
+        world.send(&frame::udp(host.world_macs(), (WORLD, 1), (LAN, 9), b"through"));
+        assert_eq!(lan.datagram().text, "through");
+    });
+}
+
+#[test]
 fn a_host_without_ipv6_forwarding_stays_closed_for_ipv6() {
     alone(|| {
         let host = Host::new();

@@ -2,8 +2,12 @@
 
 use std::net::UdpSocket;
 
+use moat::engine::config::ContainerConfig;
+use moat::network::CreateNetwork;
+use moat::network::request::NetworkRequest;
+
 use crate::frame;
-use crate::host::{Guest, HOST, Host, WORLD, alone, publishing};
+use crate::host::{Guest, HOST, Host, WORLD, WORLD_MAC, alone, ip, mac_of, on, own_v6, publishing};
 
 /// The next datagram to its address. A bridge that does not know yet where somebody is sends to all.
 fn for_it(guest: &Guest) -> String {
@@ -62,5 +66,40 @@ fn a_flow_that_began_before_the_container_reaches_it() {
         assert_eq!(guest.cable().datagram().text, "to the container");
         world.send(&frame::udp(macs, (WORLD, 5353), asked, b"answer"));
         assert_eq!(for_it(&client), "answer");
+    });
+}
+
+#[test]
+fn a_flow_over_ipv6_goes_where_the_port_is_now() {
+    alone(|| {
+        let host = Host::new();
+        let world = host.world();
+        own_v6("2001:db8::1", "wan0");
+        let wanted = CreateNetwork { name: "six".to_owned(), ipv6: true, ..CreateNetwork::default() };
+        host.networks.create(wanted).unwrap();
+        let (near, far) = ("2001:db8::9".parse().unwrap(), "2001:db8::1".parse().unwrap());
+        let macs = (WORLD_MAC, mac_of("wan0"));
+        let say = |text: &str| world.send(&frame::udp6(macs, (near, 4000), (far, 5353), text.as_bytes()));
+        let config =
+            host.config("a", NetworkRequest { networks: on("six").networks, ..publishing(&["5353:53/udp"]) });
+        let start = |config: &ContainerConfig| {
+            let guest = host.start(config);
+            let endpoint = guest.attached.attachment.endpoints[0].clone();
+            let address = endpoint.ipv6.unwrap().addr();
+            ip(&format!("-6 neigh replace {address} lladdr {} dev {}", endpoint.mac, endpoint.bridge));
+            (guest, address)
+        };
+        let (first, address) = start(&config);
+        say("one");
+        assert_eq!(first.cable().receive(frame::parse_udp6), "one");
+        host.networks.release(&config.id).unwrap();
+        first.kill();
+        let (_other, same) = start(&host.config("b", on("six")));
+        assert_eq!(same, address);
+        let (again, another) = start(&config);
+        assert_ne!(another, address);
+        say("two");
+        let to_it = |frame: &[u8]| frame::parse_udp6(frame).filter(|_| frame[38..54] == another.octets());
+        assert_eq!(again.cable().receive(to_it), "two");
     });
 }

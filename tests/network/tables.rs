@@ -56,7 +56,8 @@ fn names(family: u8, question: u16) -> Vec<String> {
     found.collect()
 }
 
-/// The sets of both tables that have elements, but for those that say which rules are there and what the host was before.
+/// The sets of both tables that have elements, but for those that say which rules are there and what the host was
+/// before.
 pub fn filled() -> Vec<String> {
     let sets = [BRIDGE, INET]
         .into_iter()

@@ -10,8 +10,8 @@ use super::{Element, Firewall, TABLE, add};
 const ATTEMPTS: usize = 5;
 
 impl Firewall {
-    /// Installs the rules with these elements, in one transaction: at no moment is there a host without rules. Elements of
-    /// containers that are not told of here stay.
+    /// Installs the rules with these elements, in one transaction: at no moment is there a host without rules. Elements
+    /// of containers that are not told of here stay.
     pub(super) fn install(&self, rules: &Rules, elements: &[Element]) -> io::Result<()> {
         let mut result = Ok(());
         for _ in 0..ATTEMPTS {

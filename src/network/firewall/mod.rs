@@ -1,8 +1,8 @@
 //! The firewall: tables of our own in nf_tables, written over netlink without a helper program.
 //!
-//! The rules are the same for all containers and are installed when they are missing or of another version ([`ruleset`]).
-//! A container is elements of their sets, which come and go in one transaction: connections of others never notice, and
-//! no other program's table is touched.
+//! The rules are the same for all containers and are installed when they are missing or of another version
+//! ([`ruleset`]). A container is elements of their sets, which come and go in one transaction: connections of others
+//! never notice, and no other program's table is touched.
 
 mod encode;
 mod expression;
@@ -68,8 +68,8 @@ impl Firewall {
         Socket::netfilter().map(Self)
     }
 
-    /// Lets a container communicate as recorded. When the rules are missing or of another version they are installed, and
-    /// `others` are the containers that run beside it, whose elements may have been lost with the rules.
+    /// Lets a container communicate as recorded. When the rules are missing or of another version they are installed,
+    /// and `others` are the containers that run beside it, whose elements may have been lost with the rules.
     ///
     /// # Errors
     /// When the kernel refuses; nothing has changed then.
@@ -192,7 +192,8 @@ impl Firewall {
         Ok(())
     }
 
-    /// In one transaction. What is not there cannot be removed, so each is added before: that changes nothing if it is there.
+    /// In one transaction. What is not there cannot be removed, so each is added before: that changes nothing if it is
+    /// there.
     fn remove_all(&self, elements: &[&Element]) -> io::Result<()> {
         let mut batch = Batch::new();
         add(&mut batch, elements.iter().copied());

@@ -32,7 +32,8 @@ pub const BRIDGES: &str = "bridges";
 pub const INTERNAL: &str = "internal";
 /// Each bridge with itself.
 pub const SAME: &str = "same";
-/// The protocols that the host passed nothing on of before Moat told it to. What is not a container's it still does not.
+/// The protocols that the host passed nothing on of before Moat told it to. What is not a container's it still does
+/// not.
 pub const CLOSED: &str = "closed";
 /// Containers whose packets leave with the host's address.
 pub const MASQUERADED4: &str = "masqueraded4";
