@@ -346,6 +346,31 @@ fn print_line(line: std::fmt::Arguments<'_>) {
 mod tests {
     use super::*;
 
+    /// Every verb says what it does, and how it is used, with an example.
+    #[test]
+    fn every_verb_explains_itself() {
+        fn check(command: &mut clap::Command, seen: &mut usize) {
+            let parents = command.has_subcommands();
+            for verb in command.get_subcommands_mut().filter(|verb| !verb.is_hide_set()) {
+                if verb.get_name() == "help" {
+                    continue;
+                }
+                let name = verb.get_bin_name().unwrap_or_default().to_owned();
+                assert!(verb.get_about().is_some(), "{name}");
+                let help = verb.render_long_help().to_string();
+                assert!(help.contains("Usage: moat "), "{name}: {help}");
+                assert!(verb.has_subcommands() || help.contains("Examples:\n  moat "), "{name}: {help}");
+                check(verb, seen);
+            }
+            *seen += usize::from(!parents);
+        }
+        let mut command = Cli::command();
+        command.build();
+        let mut seen = 0;
+        check(&mut command, &mut seen);
+        assert!(seen > 50, "{seen} verbs");
+    }
+
     #[test]
     fn the_verb_is_found_behind_options_and_their_values() {
         let is_run = |line: &str| is_run(line.split(' ').map(str::to_owned));

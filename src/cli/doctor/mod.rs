@@ -12,7 +12,11 @@ use nix::sys::utsname::uname;
 
 /// Check that this host has all that Moat needs, and say what to do about what it lacks
 #[derive(clap::Args)]
-#[command(after_help = "The exit code is 0 when containers can run here.")]
+#[command(after_help = "Examples:
+  moat doctor
+  moat doctor && moat run --rm busybox echo fine
+
+The exit code is 0 when containers can run here.")]
 pub struct Args {}
 
 /// The least Linux on the host: the first with cgroup.kill (5.14).

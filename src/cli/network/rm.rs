@@ -10,6 +10,9 @@ use super::none;
 
 /// Remove networks
 #[derive(clap::Args)]
+#[command(after_help = "Examples:
+  moat network rm shop
+  moat network rm -f shop vault")]
 pub struct Args {
     /// One that is not there is no error
     #[arg(short, long)]
