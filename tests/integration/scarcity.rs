@@ -61,6 +61,7 @@ fn a_full_disk_stops_what_is_new_and_keeps_what_is_there() {
     };
     for args in [
         &["create", "localhost/busybox"][..],
+        &["start", "kept"],
         &["run", "--rm", "localhost/busybox", "true"],
         &["commit", "kept", "another"],
         &["tag", "localhost/busybox", "localhost/other"],
