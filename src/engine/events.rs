@@ -1,4 +1,5 @@
-//! What happened to containers, images and networks, one line of JSON after the other: `ROOT/events`, and `ROOT/events.1` before it.
+//! What happened to containers, images and networks, one line of JSON after the other: `ROOT/events`, and
+//! `ROOT/events.1` before it.
 
 use std::collections::BTreeMap;
 use std::fs::{self, OpenOptions};

@@ -59,17 +59,19 @@ fn a_full_disk_stops_what_is_new_and_keeps_what_is_there() {
         command.env("MOAT_ROOT", disk.path()).args(args);
         finish(command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()))
     };
-    for args in [
-        &["create", "localhost/busybox"][..],
-        &["start", "kept"],
-        &["run", "--rm", "localhost/busybox", "true"],
-        &["commit", "kept", "another"],
-        &["tag", "localhost/busybox", "localhost/other"],
-        &["rename", "kept", "other"],
+    let full_up = "No space left on device";
+    for (args, reason) in [
+        (&["create", "localhost/busybox"][..], full_up),
+        (&["start", "kept"], full_up),
+        (&["run", "--rm", "localhost/busybox", "true"], full_up),
+        // The store is refused before it is tried.
+        (&["commit", "kept", "another"], "not enough room in"),
+        (&["tag", "localhost/busybox", "localhost/other"], full_up),
+        (&["rename", "kept", "other"], full_up),
     ] {
         let answer = run(args);
         assert_ne!(answer.code, 0, "{args:?}");
-        answer.says(&["No space left on device"]);
+        answer.says(&[reason]);
     }
     let names = std::fs::read_dir(disk.path().join("names")).expect("a directory of names");
     assert_eq!(names.flatten().map(|entry| entry.file_name()).collect::<Vec<_>>(), ["kept"]);
