@@ -25,7 +25,7 @@ pub use error::{Error, Problem};
 pub use tree::Tree;
 
 /// Changes whenever the same layers would give other bytes: part of the key under which an index is cached.
-pub const WRITER_VERSION: u32 = 1;
+pub const WRITER_VERSION: u32 = 2;
 
 /// Makes the index of an image from its layers, lowest first; each is an uncompressed tar.
 ///

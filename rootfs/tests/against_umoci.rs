@@ -4,19 +4,20 @@
 //! says that this is known.
 #![allow(clippy::unwrap_used)] // helpers of tests are tests
 
+mod support;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
-use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::io::{self, Read};
+use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use moat_rootfs::{Source, build_index};
-use nix::mount::{MntFlags, MsFlags, mount, umount2};
-use nix::sched::{CloneFlags, unshare};
+use support::mounted::{Mounted, can_mount};
+use support::run;
 
 /// What is the same for a path in two trees, or is not.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -94,50 +95,33 @@ fn torture() {
 /// umoci refuses old GNU sparse files; the same files are in `torture` in PAX form.
 #[test]
 fn gnu_sparse_equals_pax_sparse() {
-    if !can_run() {
+    if !can_mount() {
         return;
     }
     let (gnu, pax) = (Disk::mount("gnu-sparse"), Disk::mount("torture"));
     let mut compared = 0;
-    for entry in fs::read_dir(gnu.root.join("t/sparse")).unwrap() {
+    for entry in fs::read_dir(gnu.mounted.root.join("t/sparse")).unwrap() {
         let name = entry.unwrap().file_name().into_string().unwrap();
-        let twin = pax.root.join("t/sparse").join(name.replace("gnu-", "pax-1.0-"));
-        assert_same_content(&gnu.root.join("t/sparse").join(&name), &twin);
+        let twin = pax.mounted.root.join("t/sparse").join(name.replace("gnu-", "pax-1.0-"));
+        assert_same_content(&gnu.mounted.root.join("t/sparse").join(&name), &twin);
         compared += 1;
     }
     assert_eq!(compared, 4);
-    assert_same_content(&gnu.root.join("t/big/gnu"), &pax.root.join("t/big/sparse"));
-}
-
-/// Whether this can run here; makes mounts private to the test's thread, so they go with it however it ends.
-fn can_run() -> bool {
-    let root = nix::unistd::geteuid().is_root();
-    let namespace = || unshare(CloneFlags::CLONE_FS | CloneFlags::CLONE_NEWNS);
-    let why = if !root {
-        "it needs root to mount"
-    } else if let Err(error) = namespace() {
-        panic!("cannot make a mount namespace: {error}");
-    } else {
-        mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>).unwrap();
-        return true;
-    };
-    assert!(std::env::var_os("MOAT_TEST_WITHOUT_ROOT").is_some_and(|value| value == "1"), "not run: {why}");
-    eprintln!("not run: {why}");
-    false
+    assert_same_content(&gnu.mounted.root.join("t/big/gnu"), &pax.mounted.root.join("t/big/sparse"));
 }
 
 /// Compares one image; returns which intended differences were met.
 fn compare(name: &str) -> BTreeSet<usize> {
-    if !can_run() {
+    if !can_mount() {
         return (0..INTENDED.len()).collect();
     }
     let start = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs().cast_signed();
     let disk = Disk::mount(name);
-    let bundle = disk.directory.path().join("bundle");
+    let bundle = disk.mounted.directory.path().join("bundle");
     let image = format!("{}:latest", disk.layout.display());
     run(Command::new("umoci").args(["--log", "error", "unpack", "--image", &image]).arg(&bundle));
     let reference = bundle.join("rootfs");
-    let (ours, theirs) = (facts(&disk.root), facts(&reference));
+    let (ours, theirs) = (facts(&disk.mounted.root), facts(&reference));
     assert!(theirs.len() > 10, "umoci unpacked nothing");
     let mut used = BTreeSet::new();
     let mut wrong = Vec::new();
@@ -146,7 +130,7 @@ fn compare(name: &str) -> BTreeSet<usize> {
             (Some(a), Some(b)) => {
                 check(path, a, b, start, &mut used, &mut wrong);
                 if a.mode & 0o170_000 == 0o100_000 && a.size == b.size {
-                    assert_same_content(&disk.root.join(path), &reference.join(path));
+                    assert_same_content(&disk.mounted.root.join(path), &reference.join(path));
                 }
             }
             (Some(_), None) => wrong.push(format!("{}: umoci does not have it", path.display())),
@@ -251,11 +235,10 @@ fn assert_same_content(ours: &Path, theirs: &Path) {
     }
 }
 
-/// The disk of an image, mounted.
+/// The disk of a test image, mounted.
 struct Disk {
-    root: PathBuf,
+    mounted: Mounted,
     layout: PathBuf,
-    directory: tempfile::TempDir,
 }
 
 impl Disk {
@@ -263,37 +246,7 @@ impl Disk {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/images/build");
         let printed = run(Command::new(script).args([name, "--format", "oci-dir"]));
         let layout = PathBuf::from(OsString::from_vec(printed).to_str().unwrap().trim());
-        let directory = tempfile::tempdir().unwrap();
-        let image = directory.path().join("disk");
-        write_disk(&mut layers(&layout), &image);
-        let root = directory.path().join("mnt");
-        fs::create_dir(&root).unwrap();
-        // A loop device, as the guest has a block device too.
-        run(Command::new("mount").args(["-t", "erofs", "-o", "ro,loop"]).args([&image, &root]));
-        Self { root, layout, directory }
-    }
-}
-
-impl Drop for Disk {
-    fn drop(&mut self) {
-        umount2(&self.root, MntFlags::MNT_DETACH).unwrap();
-    }
-}
-
-/// Index and layers behind each other, as the VMM serves them.
-fn write_disk(layers: &mut [File], path: &Path) {
-    let index = build_index(layers).unwrap();
-    let mut disk = File::create(path).unwrap();
-    for segment in index.segments() {
-        disk.seek(SeekFrom::Start(segment.offset)).unwrap();
-        match segment.source {
-            Source::Index => disk.write_all(index.bytes()).unwrap(),
-            Source::Layer(layer) => {
-                layers[layer].rewind().unwrap();
-                assert_eq!(io::copy(&mut layers[layer], &mut disk).unwrap(), segment.length);
-            }
-        }
-        disk.set_len(segment.offset + segment.padded).unwrap();
+        Self { mounted: Mounted::new(&mut layers(&layout)), layout }
     }
 }
 
@@ -314,12 +267,4 @@ fn layers(layout: &Path) -> Vec<File> {
         plain
     };
     manifest["layers"].as_array().unwrap().iter().map(open).collect()
-}
-
-/// Runs a command to its end; returns what it printed.
-fn run(command: &mut Command) -> Vec<u8> {
-    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
-    let message = OsStr::from_bytes(&output.stderr).to_string_lossy().into_owned();
-    assert!(output.status.success(), "{command:?}: {message}");
-    output.stdout
 }

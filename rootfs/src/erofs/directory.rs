@@ -8,8 +8,8 @@ const BLOCK: usize = BLOCK_SIZE as usize;
 
 /// Fills `out` with a directory's content. `number` gives inode numbers; the length does not depend on them.
 ///
-/// Each block has its entries first and then their names. The last block ends with its last name, the others are filled
-/// with zeros. A name is never longer than half a block, so every block has room for one.
+/// Each block has its entries first and then their names. The last block ends with its last name, which counts as the
+/// directory's size; the others are filled with zeros. A name is never longer than half a block, so every block has room for one.
 pub fn content(tree: &Tree, directory: DirId, number: impl Fn(InodeId) -> u64, out: &mut Vec<u8>) {
     out.clear();
     let entries = entries(tree, directory);

@@ -185,6 +185,7 @@ impl<'a> Writer<'a> {
             out.align(BLOCK_SIZE);
             self.found.data[inode as usize] = block(out.position());
             out.put(&content);
+            end_last_name(out);
         }
         self.scratch = content;
     }
@@ -339,6 +340,18 @@ fn place(out: &mut impl Output, own: u64, xattrs: u64, tail: u64) {
     let crosses = |start: u64, length: u64| length > 0 && start % BLOCK_SIZE + length > BLOCK_SIZE;
     while crosses(out.position(), own) || crosses(out.position() + own + xattrs, tail) {
         out.zeros(SLOT_LEN);
+    }
+}
+
+/// Ends the last name of a directory whose content is in blocks of its own.
+///
+/// A lookup in Linux (`find_target_dirent` in `fs/erofs/namei.c`) compares the last name of a block up to the block's end or
+/// a zero byte. It does not look at the directory's size, so an inode that follows at once would be part of the name.
+/// One zero byte is enough, and mostly free: inodes start at multiples of [`SLOT_LEN`]. Padding to the block would cost
+/// half a block for each directory. Inline content needs nothing: Linux copies it to a page of its own, filled with zeros.
+fn end_last_name(out: &mut impl Output) {
+    if !out.position().is_multiple_of(BLOCK_SIZE) {
+        out.zeros(1);
     }
 }
 

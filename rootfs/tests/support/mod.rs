@@ -2,8 +2,12 @@
 #![allow(dead_code)] // each test file uses a part
 
 pub mod erofs;
+pub mod mounted;
 
+use std::ffi::OsStr;
 use std::io::Cursor;
+use std::os::unix::ffi::OsStrExt;
+use std::process::Command;
 
 use moat_rootfs::{Error, Problem, Tree};
 
@@ -162,4 +166,12 @@ pub fn disk(layers: &[Vec<u8>]) -> Vec<u8> {
         disk.resize(disk.len().next_multiple_of(512), 0);
     }
     disk
+}
+
+/// Runs a command to its end; returns what it printed.
+pub fn run(command: &mut Command) -> Vec<u8> {
+    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    let message = OsStr::from_bytes(&output.stderr).to_string_lossy().into_owned();
+    assert!(output.status.success(), "{command:?}: {message}");
+    output.stdout
 }
