@@ -20,7 +20,7 @@ pub mod writable;
 use std::io::{Read, Seek};
 
 pub use disk::{BLOCK_SIZE, Segment, Source, segments};
-pub use erofs::Index;
+pub use erofs::{Entry, Extent, FileType, Flaw, Index, IndexError, IndexReader, Node};
 pub use error::{Error, Problem};
 pub use tree::Tree;
 

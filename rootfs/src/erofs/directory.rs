@@ -1,7 +1,7 @@
 //! The content of a directory: blocks of entries, sorted by name over the whole directory.
 
 use crate::disk::BLOCK_SIZE;
-use crate::erofs::format::{Dirent, file_type};
+use crate::erofs::format::{Dirent, FileType};
 use crate::tree::{Body, DirId, InodeId, Tree};
 
 const BLOCK: usize = BLOCK_SIZE as usize;
@@ -28,7 +28,7 @@ pub fn content(tree: &Tree, directory: DirId, number: impl Fn(InodeId) -> u64, o
             let dirent = Dirent {
                 inode: number(*inode),
                 name_offset: u16::try_from(name_offset).unwrap_or_default(),
-                file_type: type_of(&tree.inode(*inode).body),
+                file_type: type_of(&tree.inode(*inode).body).in_directory(),
             };
             out.extend_from_slice(&dirent.bytes());
             name_offset += name.len();
@@ -52,13 +52,14 @@ fn entries(tree: &Tree, directory: DirId) -> Vec<(&[u8], InodeId)> {
     entries
 }
 
-fn type_of(body: &Body) -> u8 {
+/// The type of an inode in the tree.
+pub fn type_of(body: &Body) -> FileType {
     match body {
-        Body::Directory(_) => file_type::DIRECTORY,
-        Body::File { .. } | Body::Sparse { .. } => file_type::REGULAR,
-        Body::Symlink(_) => file_type::SYMLINK,
-        Body::CharDevice(..) => file_type::CHAR_DEVICE,
-        Body::BlockDevice(..) => file_type::BLOCK_DEVICE,
-        Body::Fifo => file_type::FIFO,
+        Body::Directory(_) => FileType::Directory,
+        Body::File { .. } | Body::Sparse { .. } => FileType::Regular,
+        Body::Symlink(_) => FileType::Symlink,
+        Body::CharDevice(..) => FileType::CharDevice,
+        Body::BlockDevice(..) => FileType::BlockDevice,
+        Body::Fifo => FileType::Fifo,
     }
 }

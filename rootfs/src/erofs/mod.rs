@@ -1,8 +1,12 @@
-//! Writes a tree as an EROFS image that has no file data of its own: files point into the layers behind it.
+//! A tree as an EROFS image that has no file data of its own: files point into the layers behind it. Written, read back
+//! and verified.
 
 mod directory;
 mod format;
+mod reader;
+mod verify;
 mod writer;
+mod xattrs;
 
 use std::io::{self, Write};
 
@@ -10,7 +14,9 @@ use crate::disk::{Segment, segments};
 use crate::error::Error;
 use crate::tree::Tree;
 
-pub use writer::xattrs_len;
+pub use format::FileType;
+pub use reader::{Entry, Extent, Flaw, IndexError, IndexReader, Node};
+pub use xattrs::len as xattrs_len;
 
 /// The index of an image: the first part of its disk.
 #[derive(Debug, Clone)]

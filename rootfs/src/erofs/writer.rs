@@ -18,22 +18,12 @@ use crate::WRITER_VERSION;
 use crate::disk::BLOCK_SIZE;
 use crate::erofs::directory;
 use crate::erofs::format::{self, DataLayout, Inode, SLOT_LEN, SUPERBLOCK_OFFSET, Superblock};
+use crate::erofs::xattrs;
 use crate::error::Error;
 use crate::limits;
 use crate::sparse::Chunk;
 use crate::tar::number::Time;
-use crate::tar::pax::Xattr;
 use crate::tree::{Body, DirId, InodeId, ROOT, Tree};
-
-/// Type bits of `st_mode`.
-mod mode {
-    pub const FIFO: u16 = 0o01_0000;
-    pub const CHAR_DEVICE: u16 = 0o02_0000;
-    pub const DIRECTORY: u16 = 0o04_0000;
-    pub const BLOCK_DEVICE: u16 = 0o06_0000;
-    pub const REGULAR: u16 = 0o10_0000;
-    pub const SYMLINK: u16 = 0o12_0000;
-}
 
 /// Where the image goes.
 trait Output {
@@ -199,12 +189,12 @@ impl<'a> Writer<'a> {
         let inode = tree.inode(id);
         let mut inline = std::mem::take(&mut self.scratch);
         inline.clear();
-        let (layout, type_bits, union, size) = self.body(id, &mut inline);
-        let xattrs = xattrs(tree.xattrs_of(inode));
+        let (layout, union, size) = self.body(id, &mut inline);
+        let xattrs = xattrs::bytes(tree.xattrs_of(inode));
         let record = Inode {
             layout,
-            xattr_count: xattr_count(xattrs.len()),
-            mode: type_bits | inode.mode,
+            xattr_count: xattrs::count(xattrs.len()),
+            mode: directory::type_of(&inode.body).in_mode() | inode.mode,
             links: tree.links_of(inode),
             size,
             union,
@@ -230,8 +220,8 @@ impl<'a> Writer<'a> {
         self.scratch = inline;
     }
 
-    /// What is particular to a type: layout, type bits, the union and the size; and what follows the inode.
-    fn body(&mut self, id: InodeId, inline: &mut Vec<u8>) -> (DataLayout, u16, u32, u64) {
+    /// What is particular to a type: layout, the union and the size; and what follows the inode.
+    fn body(&mut self, id: InodeId, inline: &mut Vec<u8>) -> (DataLayout, u32, u64) {
         let tree = self.tree;
         let inode = tree.inode(id);
         let data = self.known.data[id as usize];
@@ -240,24 +230,24 @@ impl<'a> Writer<'a> {
                 self.directory_content(*directory, inline);
                 let size = inline.len() as u64;
                 if self.fits_inline(id, size) {
-                    return (DataLayout::Inline, mode::DIRECTORY, 0, size);
+                    return (DataLayout::Inline, 0, size);
                 }
                 inline.clear();
-                (DataLayout::Plain, mode::DIRECTORY, data, size)
+                (DataLayout::Plain, data, size)
             }
             Body::Symlink(target) => {
                 let size = target.len() as u64;
                 if self.fits_inline(id, size) {
                     inline.extend_from_slice(target);
-                    return (DataLayout::Inline, mode::SYMLINK, 0, size);
+                    return (DataLayout::Inline, 0, size);
                 }
                 self.behind.push(id);
-                (DataLayout::Plain, mode::SYMLINK, data, size)
+                (DataLayout::Plain, data, size)
             }
-            Body::File { size: 0, .. } => (DataLayout::Plain, mode::REGULAR, 0, 0),
+            Body::File { size: 0, .. } => (DataLayout::Plain, 0, 0),
             Body::File { layer, block, size } => {
                 let start = self.known.layers[usize::from(*layer)].saturating_add(*block);
-                (DataLayout::Plain, mode::REGULAR, start, *size)
+                (DataLayout::Plain, start, *size)
             }
             Body::Sparse { layer, placed } => {
                 self.chunked = true;
@@ -272,22 +262,19 @@ impl<'a> Writer<'a> {
                     };
                     inline.extend_from_slice(&block.to_le_bytes());
                 }
-                (DataLayout::Chunked, mode::REGULAR, u32::from(placed.chunk_bits), placed.size)
+                (DataLayout::Chunked, u32::from(placed.chunk_bits), placed.size)
             }
-            Body::CharDevice(major, minor) => {
-                (DataLayout::Plain, mode::CHAR_DEVICE, format::device_number(*major, *minor), 0)
+            Body::CharDevice(major, minor) | Body::BlockDevice(major, minor) => {
+                (DataLayout::Plain, format::device_number(*major, *minor), 0)
             }
-            Body::BlockDevice(major, minor) => {
-                (DataLayout::Plain, mode::BLOCK_DEVICE, format::device_number(*major, *minor), 0)
-            }
-            Body::Fifo => (DataLayout::Plain, mode::FIFO, 0, 0),
+            Body::Fifo => (DataLayout::Plain, 0, 0),
         }
     }
 
     /// Whether data can stand behind an inode. It may not cross a block's end, so in the worst case it has what an extended
     /// inode and the end of its attributes leave of one.
     fn fits_inline(&self, id: InodeId, length: u64) -> bool {
-        let xattrs = xattrs_len(self.tree.xattrs_of(self.tree.inode(id))) as u64;
+        let xattrs = xattrs::len(self.tree.xattrs_of(self.tree.inode(id))) as u64;
         (Inode::EXTENDED_LEN + xattrs) % BLOCK_SIZE + length <= BLOCK_SIZE
     }
 
@@ -379,38 +366,4 @@ fn is_small(inode: &Inode) -> bool {
 
 fn block(position: u64) -> u32 {
     u32::try_from(position / BLOCK_SIZE).unwrap_or(u32::MAX)
-}
-
-/// How many bytes a set of extended attributes takes behind an inode.
-pub fn xattrs_len(set: &[Xattr]) -> usize {
-    let entry = |(name, value): &Xattr| {
-        let (_, rest) = format::xattr_prefix(name)?;
-        Some((format::XATTR_ENTRY_LEN + rest.len() + value.len()).next_multiple_of(format::XATTR_ENTRY_LEN))
-    };
-    let entries: usize = set.iter().filter_map(entry).sum();
-    if entries == 0 { 0 } else { format::XATTR_HEADER_LEN + entries }
-}
-
-/// A set of extended attributes as it stands behind an inode.
-fn xattrs(set: &[Xattr]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(xattrs_len(set));
-    for (name, value) in set {
-        let Some((index, rest)) = format::xattr_prefix(name) else { continue };
-        if out.is_empty() {
-            out.resize(format::XATTR_HEADER_LEN, 0);
-        }
-        out.push(u8::try_from(rest.len()).unwrap_or_default());
-        out.push(index);
-        out.extend_from_slice(&u16::try_from(value.len()).unwrap_or_default().to_le_bytes());
-        out.extend_from_slice(rest);
-        out.extend_from_slice(value);
-        out.resize(out.len().next_multiple_of(format::XATTR_ENTRY_LEN), 0);
-    }
-    out
-}
-
-/// `i_xattr_icount`: the header counts as one, and each four bytes behind it.
-fn xattr_count(length: usize) -> u16 {
-    let entries = length.saturating_sub(format::XATTR_HEADER_LEN) / format::XATTR_ENTRY_LEN;
-    if length == 0 { 0 } else { u16::try_from(1 + entries).unwrap_or_default() }
 }

@@ -3,6 +3,7 @@
 
 pub mod erofs;
 pub mod mounted;
+pub mod proof;
 
 use std::ffi::OsStr;
 use std::io::Cursor;
@@ -111,6 +112,15 @@ impl Layer {
     /// An extended header.
     pub fn pax(self, records: &[(&str, &[u8])]) -> Self {
         self.special(b'x', &pax_records(records))
+    }
+
+    /// An entry whose path and link target may have any length and bytes, with more records for the extended header.
+    pub fn long(self, fields: &Fields<'_>, records: &[(&str, &[u8])], data: &[u8]) -> Self {
+        let mut all = vec![("path", fields.name)];
+        all.extend((!fields.link.is_empty()).then_some(("linkpath", fields.link)));
+        all.extend(records);
+        let header = Fields { name: b"long", link: b"", size: data.len() as u64, ..fields.clone() };
+        self.pax(&all).header(&header).raw(data)
     }
 
     /// A header of a type that describes the next entry.
