@@ -94,7 +94,7 @@ fn of_many_short_names() {
 /// Each entry that a directory gets, up to several blocks of blocks.
 #[test]
 fn of_every_number_of_entries() {
-    let (most, step) = if is_long() { (700, 1) } else { (300, 7) };
+    let (most, step) = if is_long() { (700, 1) } else { (300, 13) };
     for (length, neighbour) in
         [(4, Neighbour::Symlink), (20, Neighbour::Extended), (36, Neighbour::Directory)]
     {

@@ -70,9 +70,27 @@ fn write_disk<R: Read + Seek>(layers: &mut [R], path: &Path) {
             Source::Index => disk.write_all(index.bytes()).unwrap(),
             Source::Layer(layer) => {
                 layers[layer].rewind().unwrap();
-                assert_eq!(io::copy(&mut layers[layer], &mut disk).unwrap(), segment.length);
+                assert_eq!(copy(&mut layers[layer], &mut disk), segment.length);
             }
         }
         disk.set_len(segment.offset + segment.padded).unwrap();
+    }
+}
+
+/// Copies what is not zero, so that holes stay holes; says how much there was.
+fn copy(from: &mut impl Read, to: &mut File) -> u64 {
+    let (mut buffer, zeros, mut total) = (vec![0; 1 << 20], vec![0; 1 << 20], 0);
+    loop {
+        match from.read(&mut buffer).unwrap() {
+            0 => return total,
+            length if buffer[..length] == zeros[..length] => {
+                total += length as u64;
+                to.seek(SeekFrom::Current(length as i64)).unwrap();
+            }
+            length => {
+                total += length as u64;
+                to.write_all(&buffer[..length]).unwrap();
+            }
+        }
     }
 }

@@ -11,7 +11,7 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 use std::process::Command;
 
-use moat_rootfs::{FileType, Index, IndexReader, Node, Source, Tree};
+use moat_rootfs::{Extent, FileType, Index, IndexReader, Node, Source, Tree};
 
 use super::mounted::{Mounted, can_mount};
 
@@ -47,13 +47,13 @@ pub fn reads_back(tree: &Tree, index: &Index) -> usize {
         line.split(' ').map(word).collect::<Vec<_>>().join(" ")
     };
     let expected: BTreeSet<String> = text.lines().map(without_places).collect();
-    let sparse = |path: &str| expected.iter().any(|line| line.starts_with(path) && line.contains(" sparse"));
-    let has_sparse = text.contains("@sparse/");
+    let path_of = |line: &str| line.split(' ').next().unwrap_or_default().to_owned();
+    let sparse: BTreeSet<String> =
+        expected.iter().filter(|line| line.contains(" sparse")).map(|line| path_of(line)).collect();
     let mut todo = vec![(String::from("/"), reader.root().unwrap())];
     let mut paths = 0;
     while let Some((path, node)) = todo.pop() {
-        let is_sparse = has_sparse && sparse(&format!("{path} "));
-        let line = line(&path, &node, index, is_sparse);
+        let line = line(&path, &node, index, sparse.contains(&path));
         assert!(expected.contains(&line), "the index has {line}");
         paths += 1;
         if node.file_type() == FileType::Directory {
@@ -220,14 +220,21 @@ fn shows_node(path: &Path, node: &Node<'_>, image: &File) {
     }
 }
 
-/// Holes are not read: there may be terabytes of them.
+/// Of long parts both ends are read, and holes that follow each other count as one: there may be terabytes of them.
 fn has_content(path: &Path, node: &Node<'_>, image: &File) {
-    const MOST: u64 = 1 << 20;
+    const MOST: u64 = 64 << 10;
     let file = File::open(path).unwrap();
+    let mut parts: Vec<Extent> = Vec::new();
     for part in node.extents().map(Result::unwrap) {
-        // Of very long parts, both ends.
-        let ends = [(0, part.length.min(MOST)), (part.length.saturating_sub(MOST), part.length)];
-        for (from, to) in ends {
+        match parts.last_mut() {
+            Some(last) if last.place.is_none() && part.place.is_none() => last.length += part.length,
+            _ => parts.push(part),
+        }
+    }
+    for part in parts {
+        let first = (0, part.length.min(MOST));
+        let last = (part.length.saturating_sub(MOST).max(first.1), part.length);
+        for (from, to) in [first, last] {
             let mut found = vec![0; usize::try_from(to - from).unwrap()];
             file.read_exact_at(&mut found, part.offset + from).unwrap();
             let mut expected = vec![0; found.len()];
