@@ -70,6 +70,11 @@ fn layers_become_an_index_or_an_error() {
 }
 
 #[test]
+fn indexes_are_read_or_refused() {
+    run("read_index", functions::read_index);
+}
+
+#[test]
 fn configs_are_read_or_refused() {
     run("image_config", functions::image_config);
 }

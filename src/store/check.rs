@@ -4,6 +4,8 @@ use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io::Read;
 
+use moat_rootfs::IndexReader;
+
 use super::ImageStore;
 use super::digest::{Digest, Hasher};
 use super::disk::{Segment, index_key};
@@ -25,7 +27,9 @@ pub struct Checked {
 }
 
 impl ImageStore {
-    /// Verifies every blob against its digest, every image against its blobs, and every index against its layers.
+    /// Verifies every blob against its digest, every image against its blobs, and every index against its layers and in
+    /// itself. An index that is not that of its layers is a fault and is made again; indexes that another version of Moat
+    /// wrote are removed.
     ///
     /// # Errors
     /// When the store cannot be read at all.
@@ -61,6 +65,7 @@ impl ImageStore {
                 checked.faults.push(format!("image {}: {e}", image.id.short()));
             }
         }
+        self.remove_stale_indexes()?;
         Ok(checked)
     }
 
@@ -92,13 +97,19 @@ impl ImageStore {
         };
         let path = self.index_path(&index_key(image.layers.iter().map(|layer| layer.diff_id)));
         let Ok(found) = fs::read(&path) else {
-            // It is made again when somebody needs it.
+            // `disk` makes it again when a container needs it.
             return image.layers.iter().map(segment).try_for_each(|layer| layer.map(drop));
         };
-        if Self::build_index(image.layers.iter().map(segment), image.id)?.bytes() != found {
-            let reason = "it is not the index of the image's layers".to_owned();
-            return Err(StoreError::Damaged { path, reason });
+        let flaw = IndexReader::open(&found).and_then(|index| index.verify()).err();
+        let index = Self::build_index(image.layers.iter().map(segment), image.id)?;
+        if index.bytes() == found {
+            // The same bytes would be made again.
+            let flaw = flaw.map(|flaw| StoreError::Damaged { path, reason: flaw.to_string() });
+            return flaw.map_or(Ok(()), Err);
         }
-        Ok(())
+        self.put_index(&path, &index)?;
+        let reason = flaw
+            .map_or_else(|| "it is not the index of the image's layers".to_owned(), |flaw| flaw.to_string());
+        Err(StoreError::Damaged { path, reason: reason + "; it has been made again" })
     }
 }

@@ -1,7 +1,7 @@
 //! An image's disk: an index of the layers' tree, and the layers themselves.
 
 use std::fs::{self, File};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::ImageStore;
 use super::digest::{Digest, Hasher, ImageId};
@@ -50,13 +50,14 @@ impl ImageStore {
             })
         };
         let path = self.index_path(&index_key(image.layers.iter().map(|layer| layer.diff_id)));
-        if !path.exists() {
-            let mut staging = self.stage()?;
-            let staged = staging.file_with(Self::build_index(layers(), image.id)?.bytes())?;
-            staging::sync(&staged)?;
-            fs::rename(&staged, &path).map_err(StoreError::io(&path))?;
+        let is_new = !path.exists();
+        if is_new {
+            self.put_index(&path, &Self::build_index(layers(), image.id)?)?;
         }
         let file = File::open(&path).map_err(StoreError::io(&path))?;
+        if is_new && let Err(e) = self.remove_stale_indexes() {
+            tracing::warn!("indexes of another version of Moat are left: {e}");
+        }
         let length = file.metadata().map_err(StoreError::io(&path))?.len();
         let index = Segment { file, length };
         // A layer of no bytes at all has no entries, and no place on a disk.
@@ -67,6 +68,21 @@ impl ImageStore {
 
     pub(super) fn index_path(&self, key: &str) -> PathBuf {
         self.root.indexes().join(format!("{key}.erofs"))
+    }
+
+    /// Puts an index in its place, or in the place of another one.
+    pub(super) fn put_index(&self, path: &Path, index: &moat_rootfs::Index) -> Result<(), StoreError> {
+        let mut staging = self.stage()?;
+        let staged = staging.file_with(index.bytes())?;
+        staging::sync(&staged)?;
+        fs::rename(&staged, path).map_err(StoreError::io(path))
+    }
+
+    /// Removes what no image has as its index, such as those that another version of Moat wrote. A VM that has one open
+    /// keeps it.
+    pub(super) fn remove_stale_indexes(&self) -> Result<(), StoreError> {
+        let _lock = self.lock()?;
+        self.retain_indexes(&self.list()?)
     }
 
     /// Makes the index of these layers, the lowest first.

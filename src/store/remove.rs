@@ -137,7 +137,8 @@ impl ImageStore {
         Ok(deleted)
     }
 
-    fn retain_indexes(&self, images: &[Image]) -> Result<(), StoreError> {
+    /// Removes the indexes that are not of these images. The caller holds the lock.
+    pub(super) fn retain_indexes(&self, images: &[Image]) -> Result<(), StoreError> {
         let keys = images.iter().map(|image| index_key(image.layers.iter().map(|layer| layer.diff_id)));
         let kept: HashSet<_> = keys.map(|key| self.index_path(&key)).collect();
         let directory = self.root.indexes();

@@ -5,6 +5,8 @@
 #![allow(clippy::unwrap_used)] // helpers of tests are tests
 
 mod attributes;
+
+mod damage;
 mod data;
 mod directories;
 mod far;

@@ -12,7 +12,8 @@ use crate::cli::human;
 #[command(after_help = "Examples:
   moat system check && echo sound
 
-Exit code 1 means that something is damaged; the lines on stderr say what.")]
+Exit code 1 means that something is damaged; the lines on stderr say what. A damaged
+index of an image's layers is made again from them.")]
 pub struct Args {}
 
 /// Checks, and tells what is wrong.

@@ -386,6 +386,61 @@ fn what_a_killed_load_left_is_removed_when_the_store_is_opened() {
     store.disk(&store.resolve("app").unwrap()).unwrap();
 }
 
+/// The only index of a store.
+fn only_index(fixture: &Fixture) -> PathBuf {
+    let directory = fixture.directory.path().join("indexes");
+    let paths: Vec<_> = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let [path] = paths.as_slice() else { panic!("{paths:?}") };
+    path.clone()
+}
+
+#[test]
+fn a_damaged_index_is_named_and_made_again() {
+    let fixture = Fixture::new();
+    fixture.load(&docker(&["app"], &[&layer("a")])).unwrap();
+    assert_eq!(fixture.store.check().unwrap().faults, Vec::<String>::new());
+    let path = only_index(&fixture);
+    let sound = fs::read(&path).unwrap();
+    let replace = |bytes: &[u8]| {
+        fs::remove_file(&path).unwrap();
+        fs::write(&path, bytes).unwrap();
+    };
+    let other = moat_rootfs::build_index(&mut [std::io::Cursor::new(layer("b"))]).unwrap();
+    let mut changed = sound.clone();
+    changed[1536] ^= 0x40;
+    for (bytes, what) in [
+        (&b""[..], "the superblock is missing"),
+        (&sound[..sound.len() - 512], ""),
+        (&changed, ""),
+        (other.bytes(), "it is not the index of the image's layers"),
+    ] {
+        replace(bytes);
+        let faults = fixture.store.check().unwrap().faults;
+        let [fault] = faults.as_slice() else { panic!("{faults:?}") };
+        assert!(fault.contains(what) && fault.ends_with("; it has been made again"), "{fault}");
+        assert!(fault.contains(path.to_str().unwrap()), "{fault}");
+        assert_eq!(fs::read(&path).unwrap(), sound);
+        assert_eq!(fixture.store.check().unwrap().faults, Vec::<String>::new());
+    }
+}
+
+/// The version of the writer is part of an index's name.
+#[test]
+fn indexes_of_another_version_go() {
+    let fixture = Fixture::new();
+    fixture.load(&docker(&["app"], &[&layer("a")])).unwrap();
+    let path = only_index(&fixture);
+    let old = path.with_file_name(format!("{}.erofs", "0".repeat(64)));
+    let image = fixture.store.resolve("app").unwrap();
+    // After an upgrade there is the old one alone, and the first container makes the new one.
+    fs::rename(&path, &old).unwrap();
+    fixture.store.disk(&image).unwrap();
+    assert_eq!(only_index(&fixture), path);
+    fs::copy(&path, &old).unwrap();
+    assert_eq!(fixture.store.check().unwrap().faults, Vec::<String>::new());
+    assert_eq!(only_index(&fixture), path);
+}
+
 #[test]
 fn a_lost_index_is_made_again() {
     let fixture = Fixture::new();
