@@ -247,6 +247,18 @@ def names(layer):
     layer.hardlink("x", "x")
     layer.hardlink("x", "x", records={"path": deep + "/pax-hardlink", "linkpath": deep + "/pax"})
     odd_names(layer)
+    last_names(layer)
+
+
+def last_names(layer):
+    """Directories with a bit more than a block of names in the index, which end at each place behind a multiple of 32."""
+    for length in range(1, 65):
+        directory = f"t/ends/{length:02}"
+        layer.dir(f"{directory}/")
+        layer.dir(f"{directory}/a/")
+        for i in range(21):
+            layer.add(f"{directory}/file{i:06}", data=text("middle"))
+        layer.add(f"{directory}/" + "z" * length, data=text("last"))
 
 
 def odd_names(layer):

@@ -3,7 +3,9 @@
 //! That the disk equals what `umoci unpack` yields is proved path by path where a machine can mount it
 //! (`rootfs/tests/against_umoci.rs`); here a guest's kernel looks at a sample of the same disk.
 
-use crate::support::Moat;
+use std::fs;
+
+use crate::support::{Moat, names_in};
 
 /// Runs a script in a fresh container of `image` and returns its output.
 fn script(moat: &Moat, image: &str, script: &str) -> String {
@@ -40,7 +42,7 @@ fn nginx_serves_inside() {
 }
 
 /// Each command and what it prints, by the table in tests/images/README.md.
-const TORTURE: [(&str, &str); 28] = [
+const TORTURE: [(&str, &str); 30] = [
     ("cat /t/wh/gone", "back in a later layer"),
     ("ls /t/wh/gone-dir", "only"),
     ("ls /t/wh/mixed", "new"),
@@ -48,6 +50,8 @@ const TORTURE: [(&str, &str); 28] = [
     ("cat /t/wh/renamed-to", "lower renamed-from"),
     ("ls /t/opq/first /t/opq/implicit | tr '\\n' ' '", "/t/opq/first: new  /t/opq/implicit: new"),
     ("stat -c %a /t/opq/implicit", "711"),
+    ("cd /t/ends && for name in */*; do test -e $name || echo $name; done; ls -d */* | wc -l", "1472"),
+    ("cat /t/ends/*/z* | sort | uniq -c", "64 last"),
     ("cat /t/type/dir-file-dir/newer; ls /t/type/dir-file-dir | wc -l", "the lower child stays away1"),
     ("stat -c '%F %t %T' /t/type/dir-device", "block special file 8 1"),
     ("cat /t/type/symlink-dir/child", "in a directory, not in host"),
@@ -81,6 +85,26 @@ fn the_torture_image_is_what_it_should_be() {
     for ((command, expected), answer) in TORTURE.iter().zip(&answers) {
         assert_eq!(answer, expected, "{command}");
     }
+    moat.assert_clean();
+}
+
+/// A host's disk that turns a byte over costs a line of a check; the layers have all that the index is made of.
+#[test]
+fn a_damaged_index_is_made_again() {
+    let moat = Moat::with(&["busybox"]);
+    let indexes = moat.root().join("indexes");
+    let [name] = names_in(&indexes).try_into().expect("one index");
+    let path = indexes.join(name);
+    let sound = fs::read(&path).expect("an index");
+    let mut damaged = sound.clone();
+    let last = damaged.len() - 1;
+    damaged[last] ^= 1;
+    fs::remove_file(&path).expect("removed");
+    fs::write(&path, damaged).expect("written");
+    moat.run(["system", "check"]).code(1).says(&[path.to_str().expect("UTF-8"), "; it has been made again"]);
+    assert!(fs::read(&path).expect("an index") == sound, "it is as it was");
+    assert!(moat.run(["system", "check"]).ok().ends_with(": all sound\n"));
+    assert_eq!(script(&moat, "localhost/busybox", "echo runs"), "runs\n");
     moat.assert_clean();
 }
 
