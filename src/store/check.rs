@@ -61,9 +61,8 @@ impl ImageStore {
         }
         for image in images.values() {
             checked.images += 1;
-            if let Err(e) = self.check_image(image) {
-                checked.faults.push(format!("image {}: {e}", image.id.short()));
-            }
+            let fault = self.check_image(image).unwrap_or_else(|e| Some(e.to_string()));
+            checked.faults.extend(fault.map(|fault| format!("image {}: {fault}", image.id.short())));
         }
         self.remove_stale_indexes()?;
         Ok(checked)
@@ -84,8 +83,9 @@ impl ImageStore {
         }
     }
 
-    /// Whether the image has all that it needs, and its index is that of its layers.
-    fn check_image(&self, image: &Image) -> Result<(), StoreError> {
+    /// Whether the image has all that it needs, and its index is sound and that of its layers. Says what is wrong with
+    /// the index, which is then made again.
+    fn check_image(&self, image: &Image) -> Result<Option<String>, StoreError> {
         for (_, original) in &image.originals {
             for layer in self.original(original)?.layers {
                 self.layout.open_blob(&layer.digest, layer.size)?;
@@ -98,18 +98,18 @@ impl ImageStore {
         let path = self.index_path(&index_key(image.layers.iter().map(|layer| layer.diff_id)));
         let Ok(found) = fs::read(&path) else {
             // `disk` makes it again when a container needs it.
-            return image.layers.iter().map(segment).try_for_each(|layer| layer.map(drop));
+            image.layers.iter().map(segment).try_for_each(|layer| layer.map(drop))?;
+            return Ok(None);
         };
         let flaw = IndexReader::open(&found).and_then(|index| index.verify()).err();
         let index = Self::build_index(image.layers.iter().map(segment), image.id)?;
         if index.bytes() == found {
             // The same bytes would be made again.
-            let flaw = flaw.map(|flaw| StoreError::Damaged { path, reason: flaw.to_string() });
-            return flaw.map_or(Ok(()), Err);
+            return Ok(flaw.map(|flaw| format!("the index {}: {flaw}", path.display())));
         }
         self.put_index(&path, &index)?;
         let reason = flaw
             .map_or_else(|| "it is not the index of the image's layers".to_owned(), |flaw| flaw.to_string());
-        Err(StoreError::Damaged { path, reason: reason + "; it has been made again" })
+        Ok(Some(format!("the index {} was damaged and has been made again: {reason}", path.display())))
     }
 }
