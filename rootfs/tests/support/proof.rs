@@ -17,18 +17,24 @@ use super::mounted::{Mounted, can_mount};
 
 /// Proves the disk of some layers; says how many paths it has.
 pub fn prove(layers: &[Vec<u8>]) -> usize {
-    prove_files(&mut layers.iter().map(io::Cursor::new).collect::<Vec<_>>())
+    prove_with(&mut layers.iter().map(io::Cursor::new).collect::<Vec<_>>(), true)
 }
 
-/// The same for layers that are too long for memory.
+/// The same for layers that are too long for memory, and for `fsck.erofs`, which reads every byte of a hole.
 pub fn prove_files<R: Read + Seek>(layers: &mut [R]) -> usize {
+    prove_with(layers, false)
+}
+
+fn prove_with<R: Read + Seek>(layers: &mut [R], with_fsck: bool) -> usize {
     let tree = Tree::from_layers(layers).unwrap();
     let index = tree.index().unwrap();
     let paths = reads_back(&tree, &index);
     if can_mount() {
         let disk = Mounted::new(layers);
         assert_eq!(shows(&disk, &IndexReader::open(index.bytes()).unwrap()), paths);
-        check_with_fsck(&disk.image);
+        if with_fsck {
+            check_with_fsck(&disk.image);
+        }
     }
     paths
 }
