@@ -57,7 +57,7 @@ impl Control {
             let Some(count) = self.read_into_header()? else { return Ok(None) };
             self.received += count;
         }
-        let length = frame::payload_length(self.header)?;
+        let length = frame::payload_length::<HostMessage>(self.header)?;
         while self.received - HEADER_SIZE < length {
             let filled = self.received - HEADER_SIZE;
             self.payload.resize(length.min(filled + CHUNK), 0);

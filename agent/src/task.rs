@@ -68,7 +68,8 @@ impl Task {
             _ => {}
         }
         let whole = self.received.first_chunk().is_some_and(|header| {
-            frame::payload_length(*header).is_ok_and(|length| HEADER_SIZE + length == self.received.len())
+            frame::payload_length::<GuestMessage>(*header)
+                .is_ok_and(|length| HEADER_SIZE + length == self.received.len())
         });
         if whole {
             return Some(std::mem::take(&mut self.received));

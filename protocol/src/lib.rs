@@ -27,7 +27,7 @@ use std::time::Duration;
 pub use archive::{ArchiveFailure, ArchiveTask, PathStat};
 pub use message::{
     BootPhase, ExitStatus, GuestMessage, HostMessage, HostMessageOf, ProcessId, RequestId, StartFailure,
-    Stream, StreamHello, StreamToken, TerminalSize,
+    Stream, StreamHello, StreamToken, TerminalSize, VERSION,
 };
 pub use network::{
     Dns, Interface, InterfaceAddress, MAX_ADDRESSES, MAX_DNS_ENTRIES, MAX_INTERFACE_NAME, MAX_INTERFACES,
@@ -35,9 +35,6 @@ pub use network::{
 };
 pub use spec::{ContainerSpec, ContainerSpecOf, ExecSpec, ExecSpecOf, HostsEntry};
 pub use stats::{MAX_COMMAND, MAX_PROCESSES, ProcessInfo, Stats};
-
-/// The version both ends must speak; it is in every frame's header and rises with every change of a message.
-pub const VERSION: u8 = 4;
 
 /// The vsock port (of the host, CID 2) for the control connection.
 pub const CONTROL_PORT: u32 = 1024;

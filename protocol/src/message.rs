@@ -7,9 +7,14 @@ use oci_spec::runtime::Process;
 use serde::{Deserialize, Serialize};
 
 use crate::archive::{ArchiveFailure, ArchiveTask, PathStat};
+use crate::frame::Message;
 use crate::network::{Dns, Interface, MacAddress};
 use crate::spec::{ContainerSpec, ExecSpecOf, HostsEntry};
 use crate::stats::{ProcessInfo, Stats};
+
+/// The version of the agent's messages, which both ends must speak. It is in the header of each frame and rises with every
+/// change of a message.
+pub const VERSION: u8 = 4;
 
 /// Names a process for as long as the guest lives; the host chooses it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -120,6 +125,10 @@ pub enum HostMessageOf<S, P> {
     Shutdown,
 }
 
+impl<S, P> Message for HostMessageOf<S, P> {
+    const VERSION: u8 = VERSION;
+}
+
 /// From the guest to the host, on the control connection.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
@@ -201,6 +210,10 @@ pub enum GuestMessage {
     },
 }
 
+impl Message for GuestMessage {
+    const VERSION: u8 = VERSION;
+}
+
 /// The phases of the guest's boot, in order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -245,6 +258,10 @@ pub struct StreamHello {
     pub stream: Stream,
     /// The token that came with the request that the stream belongs to.
     pub token: StreamToken,
+}
+
+impl Message for StreamHello {
+    const VERSION: u8 = VERSION;
 }
 
 /// The streams of a request.
