@@ -2,8 +2,11 @@
 
 use std::io::{self, Read};
 
-use super::header::{self, Block, USTAR};
-use super::{BLOCK, Entry, Kind, padding, pax};
+use moat_tar_header::{BLOCK, Block, checksum_holds, padding};
+
+use super::entry::{Entry, Kind};
+use super::header::{self, USTAR};
+use super::pax;
 
 /// The most that the records, or the long name, of one entry may take in bytes: the largest attributes there are, and
 /// names.
@@ -146,12 +149,7 @@ impl<R: Read> Reader<R> {
         if block == [0; BLOCK] {
             return Ok(None);
         }
-        let (unsigned, signed) = header::checksums(&block);
-        let told = header::CHECKSUM.number(&block).ok_or(TarError::Header)?;
-        if told != unsigned && i64::try_from(told) != Ok(signed) {
-            return Err(TarError::Header);
-        }
-        Ok(Some(block))
+        if checksum_holds(&block) { Ok(Some(block)) } else { Err(TarError::Header) }
     }
 
     fn skip(&mut self, count: u64) -> Result<(), TarError> {

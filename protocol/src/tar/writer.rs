@@ -2,8 +2,11 @@
 
 use std::io::{self, Read, Write};
 
-use super::header::{self, Block, USTAR};
-use super::{BLOCK, Entry, Kind, padding, pax};
+use moat_tar_header::{BLOCK, Block, checksum, padding};
+
+use super::entry::{Entry, Kind};
+use super::header::{self, USTAR};
+use super::pax;
 
 /// Writes an archive. What can be told by a ustar header alone is told so, the rest in PAX records.
 pub struct Writer<W>(W);
@@ -91,7 +94,7 @@ fn describe(entry: &Entry) -> (Block, Vec<u8>) {
 }
 
 fn sealed(mut block: Block) -> Block {
-    let (sum, _) = header::checksums(&block);
+    let sum = checksum(&block);
     header::CHECKSUM.put(&mut block, format!("{sum:06o}\0 ").as_bytes());
     block
 }
