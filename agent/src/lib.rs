@@ -11,6 +11,7 @@ pub mod dial;
 mod failure;
 pub mod kmsg;
 mod network;
+pub mod place;
 pub mod power;
 mod process;
 mod processes;

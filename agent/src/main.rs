@@ -6,11 +6,10 @@
 
 use std::path::Path;
 
-use moat_agent::boot::{self, place};
 use moat_agent::dial::Vsock;
-use moat_agent::serve::{self, Place};
+use moat_agent::place::{self, Place};
 use moat_agent::sys::process;
-use moat_agent::{kmsg, power};
+use moat_agent::{boot, kmsg, power, serve};
 
 /// Called by the C library.
 // SAFETY: no other crate in the program defines `main`.
@@ -27,17 +26,9 @@ pub extern "C" fn main() -> i32 {
             if let Err(error) = process::take_precedence() {
                 kmsg::log(format_args!("cannot run before everything else: {error}"));
             }
-            let place = Place {
-                root: place::ROOT.into(),
-                image: place::IMAGE.into(),
-                upper: place::UPPER.into(),
-                etc: place::ETC.into(),
-                devices: place::DEVICES.into(),
-                cgroup: Path::new(place::CGROUP).join("container"),
-            };
-            serve::serve(control, &Vsock, &place);
+            serve::serve(control, &Vsock, &Place::of_guest());
         }
-        Err(error) => kmsg::log(format_args!("boot failed in phase {:?}: {error}", error.phase)),
+        Err(error) => kmsg::log(format_args!("boot failed in phase {:?}: {error}", error.phase())),
     }
     // After a failed boot there may be no layer to settle, and that is no news.
     if let Err(error) = boot::settle(Path::new(place::LAYER)) {

@@ -9,7 +9,7 @@ use crate::archive::{self, Archivist};
 use crate::container::Container;
 use crate::dial::Dial;
 use crate::failure::Failure;
-use crate::serve::Place;
+use crate::place::Place;
 use crate::task::Task;
 use crate::{kmsg, processes};
 

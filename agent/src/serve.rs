@@ -1,7 +1,6 @@
 //! What the agent does between the greeting and the end: one loop over the host, the children and the streams.
 
 use std::os::fd::{BorrowedFd, OwnedFd};
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use moat_protocol::frame::FrameError;
@@ -12,6 +11,7 @@ use crate::container::{Container, HOSTS, renew_resolv_conf};
 use crate::control::Control;
 use crate::dial::Dial;
 use crate::failure::Failure;
+use crate::place::Place;
 use crate::process::{News, Part, Process};
 use crate::reaper::Reaper;
 use crate::requests::Requests;
@@ -26,22 +26,6 @@ const END_LIMIT: Duration = Duration::from_secs(10);
 
 /// How many processes the host can have at once: each holds six descriptors here at most, and the limit of PID 1 is 1024.
 const MOST_PROCESSES: usize = 128;
-
-/// Where the container is put together.
-pub struct Place {
-    /// Its root file system, a mount point.
-    pub root: PathBuf,
-    /// The image below it.
-    pub image: PathBuf,
-    /// What the container has changed: the upper directory of the overlay.
-    pub upper: PathBuf,
-    /// A directory for the files that are mounted over /etc/hosts and its like.
-    pub etc: PathBuf,
-    /// The guest's devices.
-    pub devices: PathBuf,
-    /// Its control group, which is created; the parent must be a cgroup2 mount.
-    pub cgroup: PathBuf,
-}
 
 /// Serves the host until it asks for the end or is gone, then ends every process of the container.
 pub fn serve(control: OwnedFd, dialer: &dyn Dial, place: &Place) {

@@ -14,9 +14,9 @@ use nix::sys::stat::{FileStat, SFlag};
 use nix::sys::uio::pread;
 use nix::unistd::dup;
 
-use super::CHUNK;
 use super::error::{At, Error, shown};
-use super::node::{DEEPEST, Node, names};
+use super::limits::{CHUNK, DEEPEST};
+use super::node::{Node, names};
 use crate::container::MOUNT_POINT;
 use crate::sys::xattr;
 

@@ -20,9 +20,9 @@ use nix::sys::stat::{
 use nix::sys::time::TimeSpec;
 use nix::unistd::{Gid, Uid, UnlinkatFlags, fchownat, linkat, symlinkat, unlinkat};
 
-use super::CHUNK;
 use super::error::{At, Error, shown};
-use super::node::{DEEPEST, names};
+use super::limits::{CHUNK, DEEPEST};
+use super::node::names;
 use super::stat::is_root;
 use crate::container::{MOUNT_POINT, Root, file_type, open_within};
 use crate::sys::xattr;

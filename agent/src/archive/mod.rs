@@ -5,6 +5,7 @@ mod changes;
 mod error;
 mod extract;
 mod layer;
+mod limits;
 mod node;
 mod read;
 mod stat;
@@ -27,12 +28,10 @@ pub use error::Error;
 
 use crate::container::{Cgroup, Root};
 use crate::dial::Dial;
+use crate::place::Place;
 use crate::process;
-use crate::serve::Place;
 use error::At;
-
-/// How much is read from and written to a stream at a time, in bytes.
-const CHUNK: usize = 64 << 10;
+use limits::CHUNK;
 
 /// How long the container's processes may take to stand still. One that hangs in the kernel never does.
 const FREEZE_LIMIT: Duration = Duration::from_secs(10);

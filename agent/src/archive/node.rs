@@ -17,10 +17,6 @@ use super::error::{At, Error};
 use crate::container::{MOUNT_POINT, file_type};
 use crate::sys::xattr;
 
-/// The deepest directory that is looked into: far deeper than any that somebody works in. Each level takes descriptors
-/// and a piece of the stack.
-pub const DEEPEST: usize = 512;
-
 /// What the attributes of the overlay itself start with.
 const OVERLAY: &[u8] = b"trusted.overlay.";
 

@@ -9,7 +9,8 @@ use nix::fcntl::OFlag;
 use nix::sys::stat::SFlag;
 
 use super::error::{At, Error, shown};
-use super::node::{DEEPEST, Node, Sender, names};
+use super::limits::DEEPEST;
+use super::node::{Node, Sender, names};
 use super::stat::{self, Found};
 use crate::container::{Root, file_type};
 

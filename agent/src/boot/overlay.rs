@@ -7,10 +7,12 @@ use std::path::Path;
 
 use nix::mount::{MsFlags, mount};
 
+use super::error::MountError;
+
 /// Options besides the directories; all are named so that a kernel's built-in defaults do not matter.
 /// - `xino=off`: inode numbers are those of the two disks, small ones. With it on, those of the image would have bit
-///   63 set: 32-bit programs without large file support could not stat(2) a single file, and whatever keeps them in
-///   a double (JavaScript) would take neighbours for one file. The price: a file of the image has another device
+///   63 set: 32-bit programs without large file support could not stat(2) a single file, and a program that
+///   keeps them in a double (JavaScript) would take neighbours for one file. The price: a file of the image has another device
 ///   number than its directory, and both its numbers change with the first write to it.
 /// - `metacopy=off`, `redirect_dir=off`: the layer alone says what has changed, file by file; nothing in it points
 ///   into an image by path. Renaming a directory of the image copies it, as under Docker.
@@ -23,13 +25,11 @@ const OPTIONS: &str = "xino=off,metacopy=off,redirect_dir=off,index=off";
 /// Joins the `image` and the `layer`'s directories `upper` and `work` at `root`.
 ///
 /// # Errors
-/// In words.
-pub fn mount_overlay(image: &Path, layer: &Path, root: &Path) -> Result<(), String> {
+/// When the layer cannot be prepared, or the kernel refuses.
+pub fn mount_overlay(image: &Path, layer: &Path, root: &Path) -> Result<(), MountError> {
     let (upper, work) = (layer.join("upper"), layer.join("work"));
     if create(&upper)? {
-        like_the_image(image, &upper).map_err(|error| {
-            format!("cannot give the writable layer the image's root permissions: {error}")
-        })?;
+        like_the_image(image, &upper).map_err(MountError::Permissions)?;
     }
     create(&work)?;
     let options = format!(
@@ -39,15 +39,15 @@ pub fn mount_overlay(image: &Path, layer: &Path, root: &Path) -> Result<(), Stri
         work.display()
     );
     mount(Some("overlay"), root, Some("overlay"), MsFlags::empty(), Some(options.as_str()))
-        .map_err(|error| format!("cannot join the image and the writable layer: {error}"))
+        .map_err(MountError::Overlay)
 }
 
 /// Creates a directory and says whether it is new.
-fn create(directory: &Path) -> Result<bool, String> {
+fn create(directory: &Path) -> Result<bool, MountError> {
     match fs::create_dir(directory) {
         Ok(()) => Ok(true),
         Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(false),
-        Err(error) => Err(format!("cannot create {}: {error}", directory.display())),
+        Err(cause) => Err(MountError::Create { path: directory.to_owned(), cause }),
     }
 }
 

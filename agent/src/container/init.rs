@@ -20,8 +20,8 @@ use super::command::{self, Command, Streams, UMASK};
 use super::root::{Root, Wanted};
 use super::{devices, files, mounts, sysctls, terminal, user};
 use crate::failure::{Context, Failure};
+use crate::place::Place;
 use crate::process::{StatusWriter, Stdio};
-use crate::serve::Place;
 use crate::sys;
 use crate::sys::mount::{attr, set_attributes};
 

@@ -33,8 +33,8 @@ pub use root::{MOUNT_POINT, Root, file_type, open_within};
 use crate::dial::Dial;
 use crate::failure::{Context, Failure};
 use crate::kmsg;
+use crate::place::Place;
 use crate::process::{self, Process};
-use crate::serve::Place;
 use crate::sys::namespace::{Child, Fork};
 
 /// The container.

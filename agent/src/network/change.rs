@@ -12,6 +12,7 @@ use moat_protocol::{HostsEntry, Interface, MacAddress};
 use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::Mode;
 
+use super::interface;
 use super::links::{Device, Links};
 use crate::container::hosts_lines;
 use crate::failure::{Context, Failure};
@@ -32,7 +33,7 @@ pub fn connect(
     hosts: &[HostsEntry],
     hosts_file: &Path,
 ) -> Result<(), Failure> {
-    super::check(interface)?;
+    interface::check(interface)?;
     let lines = hosts_lines(hosts)?;
     // Subscribed before the driver is told: what happens in between is not missed.
     let news = Socket::link_news().context("cannot hear of network devices")?;

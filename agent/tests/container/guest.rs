@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use moat_agent::dial::Dial;
-use moat_agent::serve::{Place, serve};
+use moat_agent::place::Place;
+use moat_agent::serve::serve;
 use moat_agent::sys::process::take_precedence;
 use moat_protocol::CONTROL_PORT;
 use nix::mount::{MsFlags, mount};
