@@ -5,6 +5,7 @@ use std::fs::{self, File};
 use std::io::Read;
 use std::path::Path;
 
+use moat_protocol::text::harmless_bytes;
 use moat_protocol::{MAX_COMMAND, MAX_PROCESSES, ProcessInfo};
 
 use crate::container::Cgroup;
@@ -85,7 +86,7 @@ fn parse(stat: &[u8], status: &[u8], booted: i64) -> Option<ProcessInfo> {
     // PID (NAME) STATE ...: the name can be anything, but what follows it has no parenthesis.
     let open = stat.iter().position(|byte| *byte == b'(')?;
     let close = stat.iter().rposition(|byte| *byte == b')')?;
-    let name = printable(stat.get(open + 1..close)?);
+    let name = harmless_bytes(stat.get(open + 1..close)?);
     let rest = std::str::from_utf8(&stat[close + 1..]).ok()?;
     // The manual counts from 1, and the state is the third.
     let fields: Vec<&str> = rest.split_ascii_whitespace().collect();
@@ -124,16 +125,11 @@ fn words<'a>(status: &'a [u8], name: &str) -> Vec<&'a str> {
 fn command(words: &[u8]) -> Option<String> {
     let end = words.iter().rposition(|byte| *byte != 0)? + 1;
     let blanks: Vec<u8> = words[..end].iter().map(|byte| if *byte == 0 { b' ' } else { *byte }).collect();
-    let mut text = printable(&blanks);
+    let mut text = harmless_bytes(&blanks);
     while text.len() > MAX_COMMAND {
         text.pop();
     }
     Some(text)
-}
-
-/// Text that cannot do anything to a terminal.
-fn printable(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).chars().map(|c| if c.is_control() { '?' } else { c }).collect()
 }
 
 /// A terminal by its device number, as ps(1) has it.
@@ -178,7 +174,7 @@ mod tests {
         for (name, shown) in [
             (&b") R 1"[..], ") R 1"),
             (b"a) R 1 (b", "a) R 1 (b"),
-            (b"x\ny\x1b[31m", "x?y?[31m"),
+            (b"x\ny\x1b[31m", "x\u{fffd}y\u{fffd}[31m"),
             (b"\xff\xfe", "\u{fffd}\u{fffd}"),
             (b"", ""),
         ] {
@@ -196,7 +192,7 @@ mod tests {
         assert_eq!(command(b"sh\0-c\0a b\0"), Some("sh -c a b".to_owned()));
         assert_eq!(command(b"a\0\0\0"), Some("a".to_owned()));
         assert_eq!((command(b""), command(b"\0\0")), (None, None));
-        assert_eq!(command(b"\x1b]0;x\x07\n"), Some("?]0;x??".to_owned()));
+        assert_eq!(command(b"\x1b]0;x\x07\n"), Some("\u{fffd}]0;x\u{fffd}\u{fffd}".to_owned()));
         // Damaged text grows when it is shown.
         assert!(command(&[0xff; MAX_COMMAND]).unwrap().len() <= MAX_COMMAND);
     }

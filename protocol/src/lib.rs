@@ -21,6 +21,7 @@ pub mod output;
 mod spec;
 mod stats;
 pub mod tar;
+pub mod text;
 
 use std::time::Duration;
 

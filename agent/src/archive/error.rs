@@ -2,6 +2,7 @@
 
 use moat_protocol::ArchiveFailure;
 use moat_protocol::tar::TarError;
+use moat_protocol::text::harmless_bytes;
 use nix::errno::Errno;
 
 use crate::failure::reason;
@@ -77,6 +78,5 @@ impl<T> At<T> for std::io::Result<T> {
 /// A name that an archive or a container made up, fit for a message: printable, and not too long.
 pub fn shown(name: &[u8]) -> String {
     const MOST: usize = 200;
-    let text = String::from_utf8_lossy(&name[..name.len().min(MOST)]);
-    text.chars().map(|c| if c.is_control() { '?' } else { c }).collect()
+    harmless_bytes(&name[..name.len().min(MOST)])
 }
