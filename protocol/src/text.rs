@@ -1,10 +1,11 @@
 //! Text of a guest, an image or a peer, made fit for a terminal, a log and a message.
 //!
-//! Such text may hold escape sequences, line ends, and marks that change the direction in which letters are shown. All
-//! of them can make a reader see something else than what is there. Every such character becomes U+FFFD, the
-//! replacement character; ordinary text stays as it is.
+//! Such text may hold escape sequences, line ends, and marks that change the direction in which letters are shown. With
+//! them a reader can be made to see another text than the one that is there. Every such character becomes U+FFFD, the
+//! replacement character. Ordinary text stays as it is.
 
-/// Returns `text` with every character that [`is_hostile`] replaced by U+FFFD.
+/// Returns `text` with U+FFFD in the place of every character that can act on a terminal, end a line, or change the
+/// order in which the text around it is shown.
 pub fn harmless(text: &str) -> String {
     text.chars().map(replaced).collect()
 }
@@ -24,8 +25,11 @@ pub fn harmless_start(text: &str, most: usize, mark: &str) -> String {
     start
 }
 
-/// Whether a character can act on a terminal, end a line, or change the order in which the text around it is shown.
-pub fn is_hostile(c: char) -> bool {
+fn replaced(c: char) -> char {
+    if is_hostile(c) { char::REPLACEMENT_CHARACTER } else { c }
+}
+
+fn is_hostile(c: char) -> bool {
     // C0, DEL and C1.
     c.is_control()
         || matches!(
@@ -39,10 +43,6 @@ pub fn is_hostile(c: char) -> bool {
             // The isolates of direction.
             | '\u{2066}'..='\u{2069}'
         )
-}
-
-fn replaced(c: char) -> char {
-    if is_hostile(c) { char::REPLACEMENT_CHARACTER } else { c }
 }
 
 #[cfg(test)]

@@ -58,8 +58,8 @@ mod tests {
             (b"17", Some(0o17)),
             (b"777777777777", Some(0o777_777_777_777)),
             // A field before this one that was written one NUL too long.
-            (b"\0000644\0", Some(0o644)),
-            (b" \0 \00644", Some(0o644)),
+            (b"\x00000644\0", Some(0o644)),
+            (b" \0 \x000644", Some(0o644)),
         ]);
     }
 

@@ -11,7 +11,7 @@ use crate::failure::reason;
 #[derive(Debug, thiserror::Error)]
 #[error("{message}")]
 pub struct Error {
-    /// For whoever asked.
+    /// What kind of failure, for the host.
     pub kind: ArchiveFailure,
     /// What was asked and what was wrong.
     pub message: String,
@@ -23,7 +23,7 @@ impl Error {
         Self { kind: ArchiveFailure::Io, message: message.into() }
     }
 
-    /// Something else is there than has to be.
+    /// A file of the wrong type is there.
     pub fn wrong_kind(message: impl Into<String>) -> Self {
         Self { kind: ArchiveFailure::WrongKind, message: message.into() }
     }
@@ -53,9 +53,9 @@ impl From<TarError> for Error {
     }
 }
 
-/// Says what was at hand when something failed.
+/// Adds what failed to an error.
 pub trait At<T> {
-    /// Puts `what`, a path of the container or what was tried, in front of the reason.
+    /// Puts `what`, a path of the container or an attempt, in front of the reason.
     fn at(self, what: impl AsRef<[u8]>) -> Result<T, Error>;
 }
 
@@ -75,7 +75,7 @@ impl<T> At<T> for std::io::Result<T> {
     }
 }
 
-/// A name that an archive or a container made up, fit for a message: printable, and not too long.
+/// The start of a name that an archive or a container chose, made fit for a message.
 pub fn shown(name: &[u8]) -> String {
     const MOST: usize = 200;
     harmless_bytes(&name[..name.len().min(MOST)])

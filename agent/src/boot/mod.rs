@@ -1,5 +1,5 @@
-//! From the kernel's first instruction in user space to the greeting. Every file access here is paid by every
-//! container, so there is none that is not needed.
+//! From the first instruction in user space to the greeting. The start of every container pays for each file access
+//! here, so there are only those that are needed.
 
 mod disks;
 mod error;
@@ -26,7 +26,7 @@ use crate::{kmsg, place};
 /// Boots up to the greeting and returns the control connection.
 ///
 /// # Errors
-/// When a phase fails. The host has been told unless it could not be reached.
+/// When a phase fails. The host has been told, unless it could not be reached.
 pub fn run(dialer: &dyn Dial) -> Result<OwnedFd, BootError> {
     let mounted = mount_all();
     let dialed = dialer.dial(CONTROL_PORT).map_err(BootError::Dial);
@@ -56,7 +56,7 @@ fn greet(control: OwnedFd) -> Result<OwnedFd, BootError> {
     Ok(control.into())
 }
 
-/// Tells the host what was wrong, and gives it time to read that: power is off right after.
+/// Tells the host what was wrong and waits until it has read that: the power goes off right after.
 fn say_goodbye(control: OwnedFd, error: &BootError) {
     let mut control = File::from(control);
     let message = GuestMessage::BootFailed { phase: error.phase(), message: error.to_string() };

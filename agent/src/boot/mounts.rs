@@ -25,7 +25,7 @@ pub fn mount_own() -> Result<(), MountError> {
     let common = MsFlags::MS_NOSUID | MsFlags::MS_NOEXEC;
     mount_at("proc", "/proc", common | MsFlags::MS_NODEV, None)?;
     mount_at("devtmpfs", "/dev", common, None)?;
-    // The boundary of a cgroup namespace is a boundary: a container cannot raise its own limits.
+    // With `nsdelegate` a container cannot raise the limits of its own control group.
     mount_at("cgroup2", place::CGROUP, common | MsFlags::MS_NODEV, Some("nsdelegate"))?;
     let path = format!("{}/cgroup.subtree_control", place::CGROUP);
     fs::write(&path, CONTROLLERS).map_err(|cause| MountError::Controllers {
@@ -45,7 +45,7 @@ fn own_root() -> Result<(), MountError> {
     };
     let new = "/moat";
     create(new, new)?;
-    // It holds mount points and three small files that the container can write to: a megabyte is plenty.
+    // It holds mount points and a few small files that the container can write to: a megabyte is plenty.
     let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
     mount_at("tmpfs", new, flags, Some("size=1m,nr_inodes=64,mode=0755"))?;
     for directory in DIRECTORIES {
@@ -70,8 +70,8 @@ fn mount_at(
     })
 }
 
-/// Without a console the kernel starts PID 1 with no open files. Descriptors 0 to 2 are filled, or the first three
-/// that the agent opens would end up there.
+/// Opens /dev/null as descriptors 0 to 2. Without a console the kernel starts PID 1 with no open files, and the first
+/// three that the agent opens would get these numbers.
 fn standard_descriptors() -> std::io::Result<()> {
     loop {
         let null = OpenOptions::new().read(true).write(true).open("/dev/null")?;

@@ -9,11 +9,11 @@ use nix::mount::{MsFlags, mount};
 
 use super::error::MountError;
 
-/// Options besides the directories; all are named so that a kernel's built-in defaults do not matter.
-/// - `xino=off`: inode numbers are those of the two disks, small ones. With it on, those of the image would have bit
-///   63 set: 32-bit programs without large file support could not stat(2) a single file, and a program that
-///   keeps them in a double (JavaScript) would take neighbours for one file. The price: a file of the image has another device
-///   number than its directory, and both its numbers change with the first write to it.
+/// Options besides the directories. All are named, so that the kernel's defaults do not matter.
+/// - `xino=off`: inode numbers are the small ones of the two disks. With it on, those of the image would have bit 63
+///   set: 32-bit programs without large file support could not stat(2) a single file, and a program that keeps
+///   numbers in a double (JavaScript) would take neighbours for one file. The price: a file of the image has another
+///   device number than its directory, and both its numbers change with the first write to it.
 /// - `metacopy=off`, `redirect_dir=off`: the layer alone says what has changed, file by file; nothing in it points
 ///   into an image by path. Renaming a directory of the image copies it, as under Docker.
 /// - `index=off`: no file handles of the image's inodes are stored in the layer; a rebuilt image disk may number
@@ -42,7 +42,7 @@ pub fn mount_overlay(image: &Path, layer: &Path, root: &Path) -> Result<(), Moun
         .map_err(MountError::Overlay)
 }
 
-/// Creates a directory and says whether it is new.
+/// Creates a directory and returns whether it is new.
 fn create(directory: &Path) -> Result<bool, MountError> {
     match fs::create_dir(directory) {
         Ok(()) => Ok(true),
@@ -51,7 +51,7 @@ fn create(directory: &Path) -> Result<bool, MountError> {
     }
 }
 
-/// The root of an overlay is the upper one's, so that has to start out with the image's owner and mode.
+/// Gives `upper` the owner and mode of the image's root: the root of an overlay has those of the upper directory.
 fn like_the_image(image: &Path, upper: &Path) -> std::io::Result<()> {
     let metadata = fs::metadata(image)?;
     chown(upper, Some(metadata.uid()), Some(metadata.gid()))?;

@@ -47,7 +47,7 @@ pub fn mount_all(root: &Root, mounts: &[Mount], more: &[Node]) -> Result<Option<
             let Mount { destination, kind, .. } = mount;
             Failure::setup(format!("cannot mount {kind} at {destination}: {error}"))
         })?;
-        // Filled at once: what is mounted next may well be below it.
+        // It is filled at once, because the next mounts may be below it.
         if mount.kind == "tmpfs" && Path::new(&mount.destination) == Path::new("/dev") {
             found = Some(devices::populate(made, more).context("cannot fill /dev")?);
         }
@@ -83,8 +83,8 @@ fn make(kind: &str, source: Option<&str>, options: &Options) -> Result<OwnedFd, 
     filesystem.mount(options.attributes).map_err(why)
 }
 
-/// Opens the directory to mount on. /proc and /sys are where their paths say: what the container trusts in them must not
-/// lie where a link of the image put it.
+/// Opens the directory to mount on. /proc and /sys are where their paths say: what the container trusts in them must
+/// not lie where a link of the image put it.
 fn mount_point(root: &Root, mount: &Mount) -> Result<OwnedFd, MountError> {
     let path = Path::new(&mount.destination);
     if matches!(mount.kind.as_str(), "proc" | "sysfs") {
@@ -144,7 +144,7 @@ pub fn protect(root: &Root, paths: &[String]) -> Result<(), Failure> {
     Ok(())
 }
 
-/// What is at `path`, or nothing: a kernel without some feature has no file for it either.
+/// What is at `path`, if it exists. A kernel without a feature has no file for it.
 fn existing(root: &Root, path: &str) -> nix::Result<Option<OwnedFd>> {
     match root.look_up(Path::new(path), OFlag::O_PATH) {
         Ok(found) => Ok(Some(found)),

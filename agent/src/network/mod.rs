@@ -1,5 +1,5 @@
-//! The guest's network is the container's: there is only one, and its namespace is the VM's. The agent gives each device
-//! of the VM the name and the addresses that the host has chosen; nothing is asked of a DHCP server or a router.
+//! The guest's network is the container's: there is one network namespace in the VM. The agent gives each device of the
+//! VM the name and the addresses that the host has chosen. It asks no DHCP server and no router.
 
 mod change;
 mod interface;
@@ -15,16 +15,17 @@ use crate::failure::{Context, Failure};
 use crate::kmsg;
 use links::Links;
 
-/// What Docker sets in a container's network namespace: ports below 1024 need no privilege, and everyone may ping.
+/// What Docker sets in a container's network namespace: ports below 1024 and ping need no privilege.
 const SYSCTLS: [(&str, &str); 2] = [
     ("/proc/sys/net/ipv4/ip_unprivileged_port_start", "0"),
     ("/proc/sys/net/ipv4/ping_group_range", "0 2147483647"),
 ];
 
-/// Makes the network what the specification says.
+/// Sets the network up as the specification says.
 ///
 /// # Errors
-/// When an interface cannot be set up. Without a loopback device or a parameter most programs run well; that is logged.
+/// When an interface cannot be set up. A failure of the loopback device or of a parameter is only logged, because most
+/// programs run without it.
 pub fn prepare(spec: &NetworkSpec) -> Result<(), Failure> {
     for (path, value) in SYSCTLS {
         if let Err(error) = fs::write(path, value) {
@@ -50,7 +51,7 @@ pub fn prepare(spec: &NetworkSpec) -> Result<(), Failure> {
         Ok((interface, device.ok_or_else(missing)?))
     });
     let found: Vec<_> = found.collect::<Result<_, Failure>>()?;
-    // A name may be another device's still.
+    // Another device may still have the name.
     for (interface, device) in found.iter().filter(|(interface, device)| interface.name != device.name) {
         links
             .rename(device, &format!("moat{}", device.index))

@@ -59,7 +59,7 @@ pub fn busybox(root: &Path) {
     fs::write(root.join("etc/group"), "root:x:0:\napp:x:1001:\nvideo:x:44:app\n").unwrap();
 }
 
-/// The directory has a name that nobody else has.
+/// A name of a control group that is this test's alone, like its directory's.
 pub fn cgroup_name(directory: &Path) -> String {
     format!("moat-agent-test-{}", directory.file_name().unwrap_or_default().to_string_lossy())
 }

@@ -1,4 +1,4 @@
-//! What an archive consists of.
+//! The entries of an archive.
 
 /// What an entry is.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -37,7 +37,7 @@ pub struct Entry {
     pub gid: u32,
     /// The length of its contents; only files have any.
     pub size: u64,
-    /// When it was changed last: seconds since 1970, and nanoseconds after those.
+    /// The time of its last change: seconds since 1970, and nanoseconds after those.
     pub mtime: (i64, u32),
     /// A device's major and minor number.
     pub device: (u32, u32),

@@ -35,14 +35,14 @@ impl Field {
         bytes.iter().position(|byte| *byte == 0).map_or(bytes, |end| &bytes[..end])
     }
 
-    /// Writes as many bytes as fit, and says whether that is all.
+    /// Writes as many bytes as fit, and returns whether all did.
     pub fn put(self, block: &mut Block, bytes: &[u8]) -> bool {
         let length = bytes.len().min(self.1);
         block[self.0..self.0 + length].copy_from_slice(&bytes[..length]);
         length == bytes.len()
     }
 
-    /// Writes a number in octal, or zero where it does not fit, and says whether it did.
+    /// Writes a number in octal, or zero if it does not fit, and returns whether it fits.
     pub fn put_number(self, block: &mut Block, number: u64) -> bool {
         let digits = self.1 - 1;
         let fits = number >> (3 * digits) == 0;
@@ -76,6 +76,11 @@ mod tests {
             (b"\x80\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff", None),
             (b"\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff", None),
             (b"-1\0\0\0\0\0\0\0\0\0\0", None),
+            (b"\x0000000000644", Some(0o644)),
+            (b"12\0junk\0\0\0\0\0", Some(0o12)),
+            (b"12 4\0\0\0\0\0\0\0\0", None),
+            (b"\t644\0\0\0\0\0\0\0\0", None),
+            (b"\x81\0\0\0\0\0\0\0\0\0\0\0", None),
             (b"9\0\0\0\0\0\0\0\0\0\0\0", None),
         ] {
             block[SIZE.0..SIZE.0 + SIZE.1].copy_from_slice(bytes);

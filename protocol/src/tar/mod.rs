@@ -1,8 +1,8 @@
-//! Tar, as POSIX.1-2001 has it (ustar headers, PAX records), with GNU's long names on the way in: what archives are made
-//! of that pass between host and guest. Both ends read and write them with this.
+//! Tar, the format of archives between host and guest: ustar headers and PAX records (POSIX.1-2001), and on the way in
+//! GNU's long names too. Both ends read and write with this module.
 //!
-//! Written here rather than taken from a crate because of what comes in: names and attributes are bounded before they
-//! are held in memory, and a size that is told twice is the same size for everyone.
+//! It is written here, and not taken from a crate, because archives are hostile input. Names and attributes are bounded
+//! before they are held in memory, and a size that an archive states twice has one meaning.
 
 mod entry;
 mod header;
