@@ -4,12 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
 
 /// Which of the workspace's packages each one may depend on.
-const ALLOWED: [(&str, &[&str]); 6] = [
+const ALLOWED: [(&str, &[&str]); 7] = [
     ("moat", &["moat-netlink", "moat-protocol", "moat-rootfs", "moat-vmm"]),
     ("moat-agent", &["moat-netlink", "moat-protocol"]),
     ("moat-netlink", &[]),
-    ("moat-protocol", &[]),
+    ("moat-protocol", &["moat-tar-header"]),
     ("moat-rootfs", &[]),
+    ("moat-tar-header", &[]),
     ("moat-vmm", &[]),
 ];
 

@@ -10,10 +10,11 @@ use nix::unistd::{read, write};
 use crate::streams::set_nonblocking;
 use crate::sys::poll::{self, Events};
 
-/// How much memory is taken for a payload before that much of it has arrived.
+/// The memory for a payload grows in steps of so many bytes, as they arrive.
 const CHUNK: usize = 64 << 10;
 
-/// With this much unsent the agent takes no further requests: a host that asks and does not listen waits for itself.
+/// With this many bytes unsent the agent takes no further requests, so that a host that does not read cannot fill its
+/// memory.
 const UNSENT_LIMIT: usize = 64 << 10;
 
 /// The control connection.
@@ -41,7 +42,7 @@ impl Control {
         self.socket.as_fd()
     }
 
-    /// What to wait for.
+    /// The events to wait for.
     pub fn interest(&self) -> Events {
         let read = if self.unsent.len() < UNSENT_LIMIT { poll::IN } else { 0 };
         let write = if self.unsent.is_empty() { 0 } else { poll::OUT };
@@ -51,13 +52,13 @@ impl Control {
     /// Takes the next message, if one has arrived in full.
     ///
     /// # Errors
-    /// When the host has closed the connection or what arrives is no message.
+    /// When the host has closed the connection, or sends what is no message.
     pub fn receive(&mut self) -> Result<Option<HostMessage>, FrameError> {
         while self.received < HEADER_SIZE {
             let Some(count) = self.read_into_header()? else { return Ok(None) };
             self.received += count;
         }
-        let length = frame::payload_length(self.header)?;
+        let length = frame::payload_length::<HostMessage>(self.header)?;
         while self.received - HEADER_SIZE < length {
             let filled = self.received - HEADER_SIZE;
             self.payload.resize(length.min(filled + CHUNK), 0);
@@ -116,7 +117,7 @@ impl Control {
     }
 }
 
-/// A count of bytes; nothing when there is nothing yet; an error at the end.
+/// The count of bytes that were read; nothing if none has arrived yet; an error at the end of the connection.
 fn attempt(result: nix::Result<usize>) -> Result<Option<usize>, FrameError> {
     match result {
         Ok(0) => Err(FrameError::Io(std::io::ErrorKind::UnexpectedEof.into())),

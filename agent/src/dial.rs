@@ -10,7 +10,7 @@ pub trait Dial {
     /// Opens a stream connection to a port of the host.
     ///
     /// # Errors
-    /// When nobody answers.
+    /// When the host does not answer.
     fn dial(&self, port: u32) -> io::Result<OwnedFd>;
 }
 

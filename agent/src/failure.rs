@@ -14,7 +14,7 @@ pub struct Failure {
 }
 
 impl Failure {
-    /// Something about the container is wrong.
+    /// A failure of the set-up, such as a wrong user or mount.
     pub fn setup(message: impl Into<String>) -> Self {
         Self { kind: StartFailure::Setup, message: message.into() }
     }
@@ -30,7 +30,7 @@ pub fn reason(error: Errno) -> String {
     error.desc().to_lowercase()
 }
 
-/// Says what was attempted when a system call fails.
+/// Adds what was attempted to the error of a system call.
 pub trait Context<T> {
     /// Adds `what`, such as "cannot mount /proc", in front of the reason.
     fn context(self, what: &str) -> Result<T, Failure>;

@@ -1,7 +1,7 @@
 //! The agent's log is the kernel's: it shows on a debug console and in the reason of a panic.
 //!
-//! The kernel limits what is written to /dev/kmsg through one descriptor (ten lines in five seconds unless told
-//! otherwise), and so a peer that provokes messages cannot flood the console.
+//! The kernel limits what is written to /dev/kmsg through one descriptor, by default to ten lines in five seconds. So a
+//! peer that provokes messages cannot flood the console.
 
 use std::fmt::Display;
 use std::fs::{File, OpenOptions};
@@ -32,6 +32,6 @@ pub fn log(message: impl Display) {
     let Some(mut file) = LOG.get() else { return };
     let mut line = format!("<3>moat-agent: {message}").replace('\n', "; ").into_bytes();
     line.truncate(LONGEST_LINE);
-    // There is nobody left to tell that the log cannot be written.
+    // A failure to log has no other place to go.
     let _ = file.write_all(&line);
 }

@@ -1,7 +1,8 @@
 //! PID 1 of every Moat guest: it boots, starts the container's processes, carries their streams and reports their ends.
 //!
 //! The agent has one thread. It waits in poll(2) for the host, for its children and for the streams, so it can fork
-//! without a helper, and needs no stacks and locks. What could make it wait, such as a file system, is done by a child.
+//! without a helper, and needs no further stacks and no locks. A child does what could make the agent wait, such as
+//! reading the container's files.
 
 mod archive;
 pub mod boot;
@@ -11,6 +12,7 @@ pub mod dial;
 mod failure;
 pub mod kmsg;
 mod network;
+pub mod place;
 pub mod power;
 mod process;
 mod processes;

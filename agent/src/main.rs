@@ -1,16 +1,15 @@
 //! `moat-agent`: PID 1 of the guest.
 //!
-//! There is no `fn main`: Rust's own start-up code insists on open standard descriptors and aborts without
-//! /dev/null, and the kernel starts PID 1 of a guest that has no console with neither.
+//! There is no `fn main`: Rust's start-up code opens missing standard descriptors as /dev/null and aborts without that
+//! file. The kernel starts PID 1 of a guest that has no console with neither.
 #![no_main]
 
 use std::path::Path;
 
-use moat_agent::boot::{self, place};
 use moat_agent::dial::Vsock;
-use moat_agent::serve::{self, Place};
+use moat_agent::place::{self, Place};
 use moat_agent::sys::process;
-use moat_agent::{kmsg, power};
+use moat_agent::{boot, kmsg, power, serve};
 
 /// Called by the C library.
 // SAFETY: no other crate in the program defines `main`.
@@ -22,24 +21,16 @@ pub extern "C" fn main() -> i32 {
     }
     match boot::run(&Vsock) {
         Ok(control) => {
-            // The OOM killer never picks PID 1, so there is no score to set, nor one to take back from children.
-            // Writers to two pipes wait until the agent has read the first one, see `streams`.
+            // No OOM score is set, because the OOM killer never picks PID 1. The precedence keeps the order of stdout
+            // and stderr, see `streams`.
             if let Err(error) = process::take_precedence() {
                 kmsg::log(format_args!("cannot run before everything else: {error}"));
             }
-            let place = Place {
-                root: place::ROOT.into(),
-                image: place::IMAGE.into(),
-                upper: place::UPPER.into(),
-                etc: place::ETC.into(),
-                devices: place::DEVICES.into(),
-                cgroup: Path::new(place::CGROUP).join("container"),
-            };
-            serve::serve(control, &Vsock, &place);
+            serve::serve(control, &Vsock, &Place::of_guest());
         }
-        Err(error) => kmsg::log(format_args!("boot failed in phase {:?}: {error}", error.phase)),
+        Err(error) => kmsg::log(format_args!("boot failed in phase {:?}: {error}", error.phase())),
     }
-    // After a failed boot there may be no layer to settle, and that is no news.
+    // After a failed boot there may be no layer, and then this fails too.
     if let Err(error) = boot::settle(Path::new(place::LAYER)) {
         kmsg::log(error);
     }

@@ -8,7 +8,7 @@ use nix::sys::reboot::{RebootMode, reboot};
 
 use crate::kmsg;
 
-/// Powers the virtual machine off: one write to the VMM's port, and should that not be there, the kernel's way.
+/// Powers the virtual machine off by a write to the VMM's port. If that does nothing, the kernel restarts the machine.
 pub fn off() -> ! {
     // SAFETY: it only allows this process to use one I/O port, which the VMM reserves for this.
     if unsafe { libc::ioperm(POWER_OFF_PORT.into(), 1, 1) } == 0 {
@@ -16,7 +16,7 @@ pub fn off() -> ! {
         unsafe { asm!("out dx, al", in("dx") POWER_OFF_PORT, in("al") 0u8, options(nomem, nostack)) };
     }
     kmsg::log("the power-off port does not answer");
-    // A restart ends the VM on every machine; a power-off without ACPI only halts.
+    // A restart ends the VM. A power-off without ACPI would only halt it.
     let Err(error): Result<Infallible, _> = reboot(RebootMode::RB_AUTOBOOT);
     // When PID 1 ends the kernel panics, and that ends the VM.
     panic!("cannot power off: {error}");

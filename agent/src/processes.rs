@@ -1,22 +1,23 @@
-//! The container's processes, from /proc. Everything there that has letters in it was chosen by them.
+//! The container's processes, from /proc. Their names and command lines are hostile text.
 
 use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io::Read;
 use std::path::Path;
 
+use moat_protocol::text::harmless_bytes;
 use moat_protocol::{MAX_COMMAND, MAX_PROCESSES, ProcessInfo};
 
 use crate::container::Cgroup;
 
-/// How long all command lines together may be, in bytes: with every one of its letters escaped the answer still is a
-/// frame. Those that come later are told by name.
+/// How long all command lines together may be, in bytes: with every character escaped the answer still fits in a frame.
+/// A process whose command line is over the limit is listed with its name instead.
 const COMMANDS: usize = 1 << 20;
 
 /// How many control groups below the container's are looked into.
 const MOST_GROUPS: usize = 4096;
 
-/// The kernel's ticks per second where it tells times, on every machine that there is.
+/// The kernel's ticks per second in the times of /proc, on every machine.
 const TICKS: u64 = 100;
 
 /// A page in KiB.
@@ -28,7 +29,7 @@ pub fn list(cgroup: &Cgroup) -> Vec<ProcessInfo> {
     let mut found: Vec<(u32, ProcessInfo)> = members(cgroup.path())
         .into_iter()
         .take(MAX_PROCESSES)
-        // One that has ended by now is none.
+        // It may have ended by now.
         .filter_map(|pid| Some((pid, read(pid, booted)?)))
         .collect();
     let numbers: HashMap<u32, u32> = found.iter().map(|(pid, info)| (*pid, info.pid)).collect();
@@ -45,14 +46,14 @@ pub fn list(cgroup: &Cgroup) -> Vec<ProcessInfo> {
     processes
 }
 
-/// The numbers that the agent knows them by.
+/// The processes, by the agent's numbers.
 fn members(cgroup: &Path) -> Vec<u32> {
     let mut members = Vec::new();
     let mut groups = vec![cgroup.to_owned()];
     let mut seen = 0;
     while let Some(group) = groups.pop() {
         seen += 1;
-        // A group of threads has no list of processes; their group is above it.
+        // A group of threads has no list of processes. The group above it lists them.
         let listed = fs::read_to_string(group.join("cgroup.procs")).unwrap_or_default();
         members.extend(listed.lines().filter_map(|line| line.parse::<u32>().ok()));
         let below = fs::read_dir(&group).into_iter().flatten().flatten();
@@ -62,7 +63,7 @@ fn members(cgroup: &Path) -> Vec<u32> {
     members
 }
 
-/// Reads what /proc says of a process. Its parent is still told by the agent's number.
+/// Reads what /proc says of a process. Its parent is still given by the agent's number.
 fn read(pid: u32, booted: i64) -> Option<ProcessInfo> {
     let directory = Path::new("/proc").join(pid.to_string());
     let mut info = parse(
@@ -82,12 +83,12 @@ fn read_some(path: &Path, most: usize) -> Option<Vec<u8>> {
 }
 
 fn parse(stat: &[u8], status: &[u8], booted: i64) -> Option<ProcessInfo> {
-    // PID (NAME) STATE ...: the name can be anything, but what follows it has no parenthesis.
+    // `PID (NAME) STATE ...`: the name can be any text, but the fields after it have no parenthesis.
     let open = stat.iter().position(|byte| *byte == b'(')?;
     let close = stat.iter().rposition(|byte| *byte == b')')?;
-    let name = printable(stat.get(open + 1..close)?);
+    let name = harmless_bytes(stat.get(open + 1..close)?);
     let rest = std::str::from_utf8(&stat[close + 1..]).ok()?;
-    // The manual counts from 1, and the state is the third.
+    // The numbers of proc(5), which counts from 1; the state is the third field.
     let fields: Vec<&str> = rest.split_ascii_whitespace().collect();
     let field = |number: usize| fields.get(number - 3).copied();
     let number = |at: usize| field(at)?.parse::<u64>().ok();
@@ -110,8 +111,8 @@ fn parse(stat: &[u8], status: &[u8], booted: i64) -> Option<ProcessInfo> {
     })
 }
 
-/// The words after a name at the beginning of a line. A process's own name comes first in the file, and the kernel
-/// escapes the line feeds in it.
+/// The words after a name at the beginning of a line. A process cannot forge a line by its own name, because the kernel
+/// escapes line feeds in it.
 fn words<'a>(status: &'a [u8], name: &str) -> Vec<&'a str> {
     let line = status.split(|byte| *byte == b'\n').find_map(|line| line.strip_prefix(name.as_bytes()));
     line.and_then(|line| std::str::from_utf8(line).ok())
@@ -124,16 +125,11 @@ fn words<'a>(status: &'a [u8], name: &str) -> Vec<&'a str> {
 fn command(words: &[u8]) -> Option<String> {
     let end = words.iter().rposition(|byte| *byte != 0)? + 1;
     let blanks: Vec<u8> = words[..end].iter().map(|byte| if *byte == 0 { b' ' } else { *byte }).collect();
-    let mut text = printable(&blanks);
+    let mut text = harmless_bytes(&blanks);
     while text.len() > MAX_COMMAND {
         text.pop();
     }
     Some(text)
-}
-
-/// Text that cannot do anything to a terminal.
-fn printable(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).chars().map(|c| if c.is_control() { '?' } else { c }).collect()
 }
 
 /// A terminal by its device number, as ps(1) has it.
@@ -141,7 +137,7 @@ fn terminal(device: i32) -> String {
     let device = device.cast_unsigned();
     let (major, minor) = (device >> 8 & 0xfff, device & 0xff | device >> 12 & 0xfff00);
     match major {
-        // Eight majors for the sides of pseudo-terminals that processes have.
+        // The eight majors of the processes' sides of pseudo-terminals.
         136..=143 => format!("pts/{}", (major - 136) << 20 | minor),
         _ => "?".to_owned(),
     }
@@ -178,14 +174,14 @@ mod tests {
         for (name, shown) in [
             (&b") R 1"[..], ") R 1"),
             (b"a) R 1 (b", "a) R 1 (b"),
-            (b"x\ny\x1b[31m", "x?y?[31m"),
+            (b"x\ny\x1b[31m", "x\u{fffd}y\u{fffd}[31m"),
             (b"\xff\xfe", "\u{fffd}\u{fffd}"),
             (b"", ""),
         ] {
             let info = parse(&stat(name), STATUS, 0).unwrap();
             assert_eq!((info.name.as_str(), info.state, info.pid), (shown, 'S', 7));
         }
-        // A process of the agent's own, and nonsense.
+        // A process outside of the container, and damaged files.
         assert!(parse(&stat(b"x"), b"Uid:\t1\t1\nGid:\t1\t1\nNSpid:\t70\n", 0).is_none());
         assert!(parse(b"70 (x", STATUS, 0).is_none() && parse(b"", STATUS, 0).is_none());
         assert!(parse(b")(", STATUS, 0).is_none());
@@ -196,8 +192,8 @@ mod tests {
         assert_eq!(command(b"sh\0-c\0a b\0"), Some("sh -c a b".to_owned()));
         assert_eq!(command(b"a\0\0\0"), Some("a".to_owned()));
         assert_eq!((command(b""), command(b"\0\0")), (None, None));
-        assert_eq!(command(b"\x1b]0;x\x07\n"), Some("?]0;x??".to_owned()));
-        // Damaged text grows when it is shown.
+        assert_eq!(command(b"\x1b]0;x\x07\n"), Some("\u{fffd}]0;x\u{fffd}\u{fffd}".to_owned()));
+        // What is not UTF-8 grows when it is replaced.
         assert!(command(&[0xff; MAX_COMMAND]).unwrap().len() <= MAX_COMMAND);
     }
 

@@ -14,7 +14,7 @@ use crate::sys;
 pub struct Reaper(SignalFd);
 
 impl Reaper {
-    /// From now on the end of a child makes [`Self::as_fd`] readable.
+    /// Blocks SIGCHLD. From now on the end of a child makes [`Self::as_fd`] readable.
     ///
     /// # Errors
     /// Those of signalfd(2).
@@ -25,20 +25,19 @@ impl Reaper {
         SignalFd::with_flags(&signals, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK).map(Self)
     }
 
-    /// What to wait on.
+    /// The descriptor to wait on.
     pub fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()
     }
 
-    /// Reaps every child that has ended. A PID namespace's first process is not among them before the others of the
-    /// namespace have been.
+    /// Reaps every child that has ended. The first process of a PID namespace comes after the others of the namespace.
     pub fn reap(&self) -> Vec<(Pid, ExitStatus)> {
         while let Ok(Some(_)) = self.0.read_signal() {}
         // An error means that there is no child at all.
         std::iter::from_fn(|| sys::process::reap().ok().flatten()).collect()
     }
 
-    /// Reaps what has ended and says whether no child is left.
+    /// Reaps what has ended and returns whether no child is left.
     pub fn is_alone(&self) -> bool {
         self.reap();
         sys::process::reap() == Err(Errno::ECHILD)

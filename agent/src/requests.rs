@@ -1,4 +1,4 @@
-//! The host's questions, apart from those about processes that it started.
+//! The host's questions, apart from those about the processes that it started.
 
 use std::os::fd::BorrowedFd;
 
@@ -9,11 +9,11 @@ use crate::archive::{self, Archivist};
 use crate::container::Container;
 use crate::dial::Dial;
 use crate::failure::Failure;
-use crate::serve::Place;
+use crate::place::Place;
 use crate::task::Task;
 use crate::{kmsg, processes};
 
-/// How many are answered at once; each is a process.
+/// How many questions are answered at once; each takes a process.
 const MOST: usize = 8;
 
 /// The questions that are being answered.
@@ -21,7 +21,7 @@ const MOST: usize = 8;
 pub struct Requests(Vec<Task>);
 
 impl Requests {
-    /// What to wait on for [`Self::hear`], each with its number.
+    /// The descriptors to wait on for [`Self::hear`], each with the number of its question.
     pub fn interests(&self) -> impl Iterator<Item = (usize, BorrowedFd<'_>)> {
         self.0.iter().enumerate().map(|(at, task)| (at, task.as_fd()))
     }
@@ -29,7 +29,7 @@ impl Requests {
     /// Begins to work on the file system. `running` is the container while its first process runs.
     ///
     /// # Errors
-    /// What the host is to be told at once.
+    /// The answer, when the work cannot begin.
     pub fn archive(
         &mut self,
         request: RequestId,
@@ -79,7 +79,7 @@ impl Requests {
     /// Begins to list the container's processes.
     ///
     /// # Errors
-    /// What the host is to be told at once.
+    /// The answer, when the work cannot begin.
     pub fn processes(
         &mut self,
         request: RequestId,
@@ -100,7 +100,7 @@ impl Requests {
     /// Begins to change the network.
     ///
     /// # Errors
-    /// What the host is to be told at once.
+    /// The answer, when the work cannot begin.
     pub fn network(
         &mut self,
         request: RequestId,
@@ -119,8 +119,8 @@ impl Requests {
         Ok(())
     }
 
-    /// Hears from the child with a number, and returns the frame of its answer when that is complete. The container goes
-    /// on with the last child that wanted it to stand still, however that child came to its end.
+    /// Reads from the child with this number, and returns the frame of its answer once it is complete. When the last
+    /// child that needs the container frozen has ended, with or without an answer, the container is thawed.
     pub fn hear(&mut self, at: usize, container: Option<&Container>) -> Option<Vec<u8>> {
         let answer = self.0.get_mut(at)?.take()?;
         let task = &mut self.0[at];
@@ -140,12 +140,12 @@ impl Requests {
         }
     }
 
-    /// Lets go of those that have been answered. The others have other numbers afterwards.
+    /// Drops the questions that have been answered. The numbers of the others change.
     pub fn sweep(&mut self) {
         self.0.retain(|task| !task.over);
     }
 
-    /// A child with this number has been reaped.
+    /// Takes note that the child `pid` has been reaped.
     pub fn reaped(&mut self, pid: Pid) {
         self.0.iter_mut().filter(|task| task.pid == Some(pid)).for_each(|task| task.pid = None);
     }

@@ -1,7 +1,6 @@
-//! What the agent does between the greeting and the end: one loop over the host, the children and the streams.
+//! The agent's loop between the greeting and the end. It serves the host, the children and the streams.
 
 use std::os::fd::{BorrowedFd, OwnedFd};
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use moat_protocol::frame::FrameError;
@@ -12,6 +11,7 @@ use crate::container::{Container, HOSTS, renew_resolv_conf};
 use crate::control::Control;
 use crate::dial::Dial;
 use crate::failure::Failure;
+use crate::place::Place;
 use crate::process::{News, Part, Process};
 use crate::reaper::Reaper;
 use crate::requests::Requests;
@@ -20,30 +20,14 @@ use crate::streams::BUFFER_SIZE;
 use crate::sys::poll::{self, Interest};
 use crate::{kmsg, network, stats, sys};
 
-/// How long killed processes may take to disappear before the disk is settled without waiting for them any more; one
-/// that hangs in the kernel would otherwise keep the guest from ever ending.
+/// How long killed processes may take to end before the disk is settled without them. A process that hangs in the
+/// kernel would otherwise keep the guest from ending.
 const END_LIMIT: Duration = Duration::from_secs(10);
 
-/// How many processes the host can have at once: each holds six descriptors here at most, and the limit of PID 1 is 1024.
+/// How many processes the host can have at once. Each holds at most six descriptors here, and PID 1 may have 1024.
 const MOST_PROCESSES: usize = 128;
 
-/// Where the container is put together.
-pub struct Place {
-    /// Its root file system, a mount point.
-    pub root: PathBuf,
-    /// The image below it.
-    pub image: PathBuf,
-    /// What the container has changed: the upper directory of the overlay.
-    pub upper: PathBuf,
-    /// A directory for the files that are mounted over /etc/hosts and its like.
-    pub etc: PathBuf,
-    /// The guest's devices.
-    pub devices: PathBuf,
-    /// Its control group, which is created; the parent must be a cgroup2 mount.
-    pub cgroup: PathBuf,
-}
-
-/// Serves the host until it asks for the end or is gone, then ends every process of the container.
+/// Serves the host until it asks for the end or is gone. Then ends every process of the container.
 pub fn serve(control: OwnedFd, dialer: &dyn Dial, place: &Place) {
     match Server::new(control, dialer, place) {
         Ok(mut server) => {
@@ -62,14 +46,14 @@ struct Server<'a> {
     place: &'a Place,
     reaper: Reaper,
     container: Option<Container>,
-    /// Those that have not ended, and those whose output is still on its way.
+    /// The processes that have not ended, and those whose output has not been delivered.
     processes: Vec<Process>,
     requests: Requests,
     resolver: Option<Resolver>,
     buffer: Box<[u8]>,
 }
 
-/// Where something is up.
+/// What an event belongs to.
 #[derive(Clone, Copy)]
 enum Subject {
     Process(ProcessId, Part),
@@ -134,8 +118,8 @@ impl<'a> Server<'a> {
         }
     }
 
-    /// Waits until something is up, and says where. News of a start come before the end of the process, so that the
-    /// host hears of them in this order.
+    /// Waits for events and returns them with their subjects. The result of a start comes before the end of the
+    /// process, so that the host hears of them in this order.
     fn wait(&self) -> Result<Vec<(Subject, poll::Events)>, FrameError> {
         let news = self.processes.iter().filter_map(|process| {
             Some((Subject::Process(process.id, Part::News), process.news_fd()?, poll::IN))
@@ -162,7 +146,7 @@ impl<'a> Server<'a> {
         Ok(found.filter(|(_, events)| *events != 0).collect())
     }
 
-    /// Takes what the host has said; tells whether it asks for the end.
+    /// Takes the host's messages, and returns whether it asks for the end.
     fn listen(&mut self) -> Result<bool, FrameError> {
         while let Some(message) = self.control.receive()? {
             if matches!(message, HostMessage::Shutdown) {
@@ -270,7 +254,7 @@ impl<'a> Server<'a> {
         container.exec(id, token, spec, self.dialer)
     }
 
-    /// Takes a new process in, or tells why there is none.
+    /// Takes a new process in, or tells the host why there is none.
     fn admit(&mut self, id: ProcessId, started: Result<Process, Failure>) -> Result<(), FrameError> {
         match started {
             Ok(process) => {
@@ -281,7 +265,7 @@ impl<'a> Server<'a> {
         }
     }
 
-    /// Hears from a process that is being started.
+    /// Tells the host the result of a start, if it is known.
     fn take_news(&mut self, id: ProcessId) -> Result<(), FrameError> {
         let news = find(&mut self.processes, id).and_then(Process::take_news);
         self.tell(id, news)
@@ -339,13 +323,13 @@ fn running<'a>(container: Option<&'a Container>, processes: &[Process]) -> Optio
     container.filter(|it| processes.iter().any(|process| process.id == it.first && process.is_running()))
 }
 
-/// The process with a name. One that failed to start has lost it, although it may not have been reaped yet.
+/// The process with a name. A process that failed to start has lost its name, even before it is reaped.
 fn find(processes: &mut [Process], id: ProcessId) -> Option<&mut Process> {
     processes.iter_mut().find(|process| process.id == id && !process.failed())
 }
 
 fn wait_for_child(children: BorrowedFd<'_>, limit: Duration) {
-    // Whatever comes of it, the caller looks again.
+    // The caller looks again in any case.
     let _ = poll::wait(&mut [Interest::new(children, poll::IN)], Some(limit));
 }
 

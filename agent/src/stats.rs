@@ -5,13 +5,13 @@ use std::path::Path;
 
 use moat_protocol::Stats;
 
-/// The unit of /proc/diskstats in bytes, whatever the disk's own.
+/// The unit of /proc/diskstats in bytes, for every disk.
 const SECTOR: u64 = 512;
 
 /// The guest's disks: the image and the writable one.
 const DISKS: [&str; 2] = ["vda", "vdb"];
 
-/// Reads the numbers of a control group and of the guest. What there is no file for is zero.
+/// Reads the numbers of a control group and of the guest. A number whose file is missing is zero.
 pub fn read(cgroup: &Path) -> Stats {
     let file = |name: &str| fs::read_to_string(cgroup.join(name)).unwrap_or_default();
     let guest = |path: &str| fs::read_to_string(path).unwrap_or_default();

@@ -1,14 +1,14 @@
 //! The stdio streams between the container's processes and the host.
 //!
 //! A relay connects non-blocking descriptors. It reads into one buffer that all relays share, and keeps what its sink
-//! does not take at once, up to one buffer; then it reads nothing more. The rest waits in the pipe or in vsock's credit,
-//! and an idle stream holds nothing. splice(2) would not help: vsock has no zero-copy path from a pipe, and a terminal
-//! none at all.
+//! does not take at once, up to the size of one buffer. Then it stops reading: the rest waits in the pipe or in vsock's
+//! credit. An idle stream holds no memory. splice(2) would not help: vsock has no zero-copy path from a pipe, and a
+//! terminal has none at all.
 //!
-//! The stdout and stderr of a process share one connection, framed as [`output`] has it. Pipes do not tell what was
-//! written first, so the order is that in which the agent is woken: it runs before everything else in the guest
-//! ([`crate::sys::process::take_precedence`]), reads what woke it, once, and waits again. Only where the host is behind
-//! by more than a buffer, or where writers run on several processors at once, is there no order to keep.
+//! The stdout and stderr of a process share one connection, in the frames of [`output`]. Pipes do not tell what was
+//! written first, so the agent keeps the order in which it is woken: it runs before all other processes of the guest
+//! ([`crate::sys::process::take_precedence`]), reads once what woke it, and waits again. The order is lost only where
+//! the host is behind by more than a buffer, or writers run on several processors at once.
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
@@ -24,7 +24,7 @@ use crate::sys::poll::{self, Events};
 /// The size of the shared buffer in bytes: a header, and a pipe's capacity, so that one read empties it.
 pub const BUFFER_SIZE: usize = OUTPUT_HEADER + MAX_OUTPUT;
 
-/// With less room than this in its buffer a relay reads nothing: a header, and what a process writes in one piece.
+/// A relay with less room in its buffer than this does not read: a header, and what a process can write in one piece.
 const LEAST_ROOM: usize = OUTPUT_HEADER + libc::PIPE_BUF;
 
 /// One end of a relay.
@@ -45,23 +45,23 @@ impl End {
     }
 }
 
-/// Where a relay reads.
+/// An end that a relay reads from.
 struct Source {
     end: End,
-    /// What each read is announced as; without it bytes go out as they come in.
+    /// The source in the header of each read. Without it bytes go out as they come in.
     label: Option<output::Source>,
 }
 
 /// One stream: what comes in at its sources goes out at its sink.
 pub struct Relay {
-    /// Those that have ended are gone.
+    /// A source that has ended is `None`.
     sources: [Option<Source>; 2],
-    /// Which of them was read last: where the host is slow the other one is next.
+    /// Which of them was read last. Where the host is slow, the other one is next.
     last: usize,
     sink: End,
     /// What the sink has not taken yet.
     pending: Vec<u8>,
-    /// The host will send nothing more on the sink's connection. It need not be told again.
+    /// The host sends nothing more on the sink's connection. This event is not waited for again.
     sink_half_closed: bool,
     is_terminal_output: bool,
     /// Whether the last byte that went to a terminal ended a line.
@@ -104,7 +104,7 @@ impl Relay {
         })
     }
 
-    /// Whether nothing will come any more; dropping it closes what is left of its ends.
+    /// Whether it is finished. Dropping it closes the ends that are left.
     pub fn is_over(&self) -> bool {
         self.over
     }
@@ -119,7 +119,7 @@ impl Relay {
         self.is_terminal_output
     }
 
-    /// What to wait for at the sources. Nothing while the sink is behind: not even an end, or the wait would be none.
+    /// The sources to wait on. None while the sink is behind: a source at its end would end every wait at once.
     pub fn source_interests(&self) -> impl Iterator<Item = (usize, BorrowedFd<'_>)> {
         let has_room = self.room() >= LEAST_ROOM;
         let order = [1 - self.last, self.last].into_iter().filter(move |_| has_room);
@@ -130,7 +130,7 @@ impl Relay {
         BUFFER_SIZE - self.pending.len()
     }
 
-    /// What to wait for at the sink: room, or that it is closed.
+    /// The sink, and the events to wait for there: room, or the end of the connection.
     pub fn sink_interest(&self) -> (BorrowedFd<'_>, Events) {
         let room = if self.pending.is_empty() { 0 } else { poll::OUT };
         let closed =
@@ -138,7 +138,7 @@ impl Relay {
         (self.sink.fd(), room | closed)
     }
 
-    /// Delivers what is pending, unless `events`, which the wait found at the sink, say that nobody will take it.
+    /// Delivers what is pending, unless the `events` that the wait found at the sink say that it is gone.
     pub fn sink_is_up(&mut self, events: Events) {
         if self.sink_is_gone(events) {
             return self.give_up();
@@ -148,7 +148,7 @@ impl Relay {
         self.end_with_the_sources();
     }
 
-    /// Moves what one read of a source gives.
+    /// Reads once from a source and delivers the bytes.
     pub fn source_is_up(&mut self, which: usize, buffer: &mut [u8]) {
         let room = self.room();
         if self.over || room < LEAST_ROOM {
@@ -168,7 +168,7 @@ impl Relay {
                 self.deliver(&buffer[start..OUTPUT_HEADER + count]);
             }
             Err(Errno::EAGAIN | Errno::EINTR) => {}
-            // The end. A terminal says EIO when the last process has closed it, a connection may have been reset.
+            // The end. A terminal gives EIO when the last process has closed it; a connection may have been reset.
             _ => {
                 self.sources[which] = None;
                 self.end_with_the_sources();
@@ -176,7 +176,7 @@ impl Relay {
         }
     }
 
-    /// Writes what the sink takes and keeps the rest; all of it behind what has been kept before.
+    /// Writes what the sink takes and keeps the rest. While earlier bytes are kept, it keeps all.
     fn deliver(&mut self, mut bytes: &[u8]) {
         while self.pending.is_empty() && !bytes.is_empty() {
             match write(self.sink.fd(), bytes) {
@@ -192,7 +192,7 @@ impl Relay {
         self.pending.extend_from_slice(bytes);
     }
 
-    /// Whether nobody will ever read from the sink again.
+    /// Whether the sink's other side will never read again.
     fn sink_is_gone(&mut self, events: Events) -> bool {
         if events & poll::GONE != 0 {
             return true;
@@ -200,8 +200,8 @@ impl Relay {
         if events & poll::RDHUP == 0 {
             return false;
         }
-        // The host sends nothing more on this connection, which is its right, or it has closed it: vsock's poll(2)
-        // does not tell which, but sending nothing does.
+        // The host has ended its half of the connection, as it may, or closed the whole. vsock's poll(2) does not tell
+        // which, but sending zero bytes does.
         self.sink_half_closed = true;
         let nothing = send(self.sink.fd().as_raw_fd(), &[], MsgFlags::MSG_NOSIGNAL | MsgFlags::MSG_DONTWAIT);
         matches!(nothing, Err(Errno::EPIPE | Errno::ENOTCONN | Errno::ECONNRESET))
@@ -215,16 +215,16 @@ impl Relay {
         self.over = true;
         match &self.sink {
             End::Host(fd) => {
-                // The host sees the end even if a copy of the connection lives on somewhere.
+                // The host sees the end even if a child holds a copy of the connection.
                 let _ = shutdown(fd.as_raw_fd(), Shutdown::Write);
             }
             End::Terminal(fd) => self.type_end_of_file(fd.as_fd()),
-            // Closing it is all there is to do.
+            // The end is told by closing it.
             End::Pipe(_) => {}
         }
     }
 
-    /// The sink is closed: the sources are told by closing them too.
+    /// Ends the relay because its sink is closed. Closing the sources tells their other sides.
     fn give_up(&mut self) {
         self.over = true;
         for source in self.sources.iter().flatten() {
@@ -234,7 +234,8 @@ impl Relay {
         }
     }
 
-    /// A terminal's end of input is a character. In the middle of a line it only ends that, so it is typed twice.
+    /// Types a terminal's character for the end of input. In the middle of a line the first one only ends the line, so
+    /// it is typed twice.
     fn type_end_of_file(&self, master: BorrowedFd<'_>) {
         let Ok(settings) = tcgetattr(master) else { return };
         if !settings.local_flags.contains(LocalFlags::ICANON) {
@@ -242,7 +243,7 @@ impl Relay {
         }
         let character = settings.control_chars[SpecialCharacterIndices::VEOF as usize];
         let times = if self.at_line_start { 1 } else { 2 };
-        // A terminal that does not take it has a full line waiting already and nobody who reads.
+        // A terminal that does not take it has a full line waiting that no process reads.
         let _ = write(master, &[character; 2][..times]);
     }
 }

@@ -1,4 +1,4 @@
-//! Questions of the host that a child of the agent answers, because the answer takes time or lies in files of the
+//! Questions of the host that a child of the agent answers, because the answer takes time or is in files of the
 //! container, which can make a reader wait for ever.
 //!
 //! The child writes its answer as the frame that goes to the host and ends. The agent passes it on as a whole.
@@ -23,9 +23,9 @@ const OPEN_FILES: u64 = 16 << 10;
 
 /// A question that is being answered.
 pub struct Task {
-    /// Who answers; nothing once it has been reaped.
+    /// The child that answers, until it has been reaped.
     pub pid: Option<Pid>,
-    /// Whether it wants the container to stand still.
+    /// Whether it needs the container frozen.
     pub freezes: bool,
     /// Whether it has been answered.
     pub over: bool,
@@ -55,12 +55,12 @@ impl Task {
         Ok(Self { pid, freezes: false, over: false, answer, received: Vec::new(), otherwise })
     }
 
-    /// What to wait on.
+    /// The descriptor to wait on.
     pub fn as_fd(&self) -> BorrowedFd<'_> {
         self.answer.as_fd()
     }
 
-    /// Takes what has come of the answer, and returns its frame once the child has said everything.
+    /// Reads what has arrived of the answer, and returns its frame once it is complete.
     pub fn take(&mut self) -> Option<Vec<u8>> {
         let most = (HEADER_SIZE + MAX_PAYLOAD + 1 - self.received.len()) as u64;
         match (&self.answer).take(most).read_to_end(&mut self.received) {
@@ -68,26 +68,27 @@ impl Task {
             _ => {}
         }
         let whole = self.received.first_chunk().is_some_and(|header| {
-            frame::payload_length(*header).is_ok_and(|length| HEADER_SIZE + length == self.received.len())
+            frame::payload_length::<GuestMessage>(*header)
+                .is_ok_and(|length| HEADER_SIZE + length == self.received.len())
         });
         if whole {
             return Some(std::mem::take(&mut self.received));
         }
         kmsg::log("a child of the agent ended without an answer");
-        // It has no text of the container in it and always fits.
+        // It holds no text of the container, so it always fits in a frame.
         Some(frame::encode(&self.otherwise).unwrap_or_default())
     }
 
-    /// Ends the child. Its answer is not wanted any more.
+    /// Ends the child. Its answer is no longer wanted.
     pub fn kill(&self) {
         if let Some(pid) = self.pid {
-            // It may just have ended by itself.
+            // It may have ended by itself.
             let _ = sys::process::kill(pid, nix::libc::SIGKILL);
         }
     }
 }
 
-/// Makes a fork of the agent a child of its own. Broken pipes stay errors.
+/// Makes a fork of the agent independent of it. A write to a broken pipe stays an error.
 fn detach(kept: &[BorrowedFd<'_>], answer: BorrowedFd<'_>) -> nix::Result<()> {
     let kept: Vec<_> = kept.iter().copied().chain([answer]).chain(kmsg::as_fd()).collect();
     sys::process::keep_only(&kept)?;

@@ -135,8 +135,8 @@ fn a_disk_that_is_none_says_so() {
     }
     let directory = tempfile::tempdir().unwrap();
     let missing = directory.path().join("missing");
-    let error = mount_image(&missing, directory.path()).unwrap_err();
+    let error = mount_image(&missing, directory.path()).unwrap_err().to_string();
     assert!(error.starts_with("cannot mount the image, ") && error.contains("ENOENT"), "{error}");
-    let error = mount_layer(Path::new("/dev/null"), directory.path()).unwrap_err();
+    let error = mount_layer(Path::new("/dev/null"), directory.path()).unwrap_err().to_string();
     assert!(error.contains("writable layer, /dev/null, as ext4: ENOTBLK"), "{error}");
 }

@@ -1,9 +1,8 @@
-//! Netlink, as links and packet filters speak it: messages are built, sent, and answered at once by the kernel
-//! (netlink(7), linux/netlink.h).
+//! Netlink for links and packet filters: messages are built and sent, and the kernel answers at once (netlink(7),
+//! linux/netlink.h).
 //!
-//! A crate of its own because the host and the guest's agent both need it and share nothing else of the kind. The
-//! crates for netlink on crates.io bring a type for every attribute of every kind of link; in the agent that would be
-//! several times this code in the memory of every guest.
+//! The host and the guest's agent both use this crate. The crates for netlink on crates.io bring a type for every
+//! attribute of every kind of link. In the agent that would be several times this code in the memory of every guest.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -14,13 +13,13 @@ use nix::sys::socket::{
     socket, sockopt,
 };
 
-/// Asks for an answer that says whether the message was obeyed.
+/// Asks for an answer that says whether the kernel did what the message asks.
 pub const ACK: u16 = libc::NLM_F_ACK as u16;
-/// Asks for all there is.
+/// Asks for all objects of a kind.
 pub const DUMP: u16 = libc::NLM_F_DUMP as u16;
-/// Makes what is not there.
+/// Creates the object if it does not exist.
 pub const CREATE: u16 = libc::NLM_F_CREATE as u16;
-/// Refuses what is there already.
+/// Refuses an object that exists.
 pub const EXCLUSIVE: u16 = libc::NLM_F_EXCL as u16;
 
 /// RTMGRP_LINK of linux/rtnetlink.h.
@@ -38,8 +37,8 @@ const RECEIVE_BUFFER: usize = 64 << 10;
 /// The kernel's send buffer, in bytes: a transaction is one packet.
 const SEND_BUFFER: usize = 16 << 20;
 
-/// Room for answers that nobody has read yet, in bytes: a transaction can have a complaint about each of its messages,
-/// and all of them are there before the first is read.
+/// Room for answers that have not been read, in bytes. A transaction can have a complaint about each of its messages,
+/// and all of them arrive before the first is read.
 const ANSWERS_BUFFER: usize = 4 << 20;
 
 /// Messages under construction.
@@ -47,7 +46,7 @@ const ANSWERS_BUFFER: usize = 4 << 20;
 pub struct Messages {
     bytes: Vec<u8>,
     count: u32,
-    /// Where the last one begins.
+    /// Where the last message begins.
     last: usize,
 }
 
@@ -69,8 +68,8 @@ impl Messages {
         self.bytes[start..start + 4].copy_from_slice(&length.to_ne_bytes());
     }
 
-    /// Asks for an answer to the message that was added last. The kernel complains about the others anyway, and a
-    /// thousand answers that say nothing need room.
+    /// Asks for an answer to the message that was added last. The kernel complains about the others anyway, and answers
+    /// without a complaint would only take room.
     pub fn ask_for_answer(&mut self) {
         if let Some(flags) = self.bytes.get_mut(self.last + 6..self.last + 8) {
             let with_answer = u16::from_ne_bytes([flags[0], flags[1]]) | ACK;
@@ -78,12 +77,12 @@ impl Messages {
         }
     }
 
-    /// How many there are.
+    /// The number of messages.
     pub fn count(&self) -> u32 {
         self.count
     }
 
-    /// What was built.
+    /// The messages as they are sent.
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
     }
@@ -93,12 +92,12 @@ impl Messages {
 pub struct Attributes<'a>(&'a mut Vec<u8>);
 
 impl Attributes<'_> {
-    /// Adds an attribute with `value` as it is.
+    /// Adds an attribute with the bytes of `value`.
     pub fn put(&mut self, kind: u16, value: &[u8]) {
         self.nest_as(kind, |inner| inner.0.extend(value));
     }
 
-    /// Adds a number in the host's byte order, as links have it.
+    /// Adds a number in the machine's byte order, as links have it.
     pub fn number(&mut self, kind: u16, value: u32) {
         self.put(kind, &value.to_ne_bytes());
     }
@@ -116,7 +115,7 @@ impl Attributes<'_> {
         });
     }
 
-    /// Adds an attribute that holds others.
+    /// Adds an attribute that holds other attributes.
     pub fn nest(&mut self, kind: u16, content: impl FnOnce(&mut Attributes<'_>)) {
         self.nest_as(kind | libc::NLA_F_NESTED as u16, content);
     }
@@ -126,14 +125,14 @@ impl Attributes<'_> {
         self.0.extend([0; 2]);
         self.0.extend(kind.to_ne_bytes());
         content(&mut Attributes(self.0));
-        // Everything that is built here is far below the 64 KiB that an attribute may have.
+        // All attributes of this project are far below the limit of 64 KiB.
         let length = u16::try_from(self.0.len() - start).unwrap_or(u16::MAX);
         self.0[start..start + 2].copy_from_slice(&length.to_ne_bytes());
         pad(self.0);
     }
 }
 
-/// Attributes and messages begin at multiples of four.
+/// Fills up with zeros: attributes and messages begin at multiples of four.
 fn pad(bytes: &mut Vec<u8>) {
     bytes.resize(bytes.len().next_multiple_of(4), 0);
 }
@@ -168,7 +167,7 @@ impl Socket {
         Self::open(SockProtocol::NetlinkNetFilter)
     }
 
-    /// Connects to the kernel's links and is told of each that comes, changes or goes: [`Socket::as_fd`] becomes readable.
+    /// Connects to the kernel's links. [`Socket::as_fd`] becomes readable when a link comes, changes or goes.
     ///
     /// # Errors
     /// When the kernel has none.
@@ -178,7 +177,7 @@ impl Socket {
         Ok(socket)
     }
 
-    /// Throws away what the kernel has said and nobody has read.
+    /// Throws away the messages of the kernel that have not been read.
     ///
     /// # Errors
     /// Those of recv(2).
@@ -192,26 +191,26 @@ impl Socket {
         }
     }
 
-    /// What to wait on for something to read.
+    /// The descriptor to wait on for messages.
     pub fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()
     }
 
     fn open(protocol: SockProtocol) -> io::Result<Self> {
         let socket = socket(AddressFamily::Netlink, SockType::Raw, SockFlag::SOCK_CLOEXEC, protocol)?;
-        // Without privilege the smaller buffers stay; what does not fit is refused when it is sent.
+        // Without the privilege the smaller buffers stay. A message that does not fit is refused when it is sent.
         let _ = setsockopt(&socket, sockopt::SndBufForce, &SEND_BUFFER);
         let _ = setsockopt(&socket, sockopt::RcvBufForce, &ANSWERS_BUFFER);
         Ok(Self(socket))
     }
 
-    /// Sends messages of which at least the last asks for [`ACK`], and says whether all were obeyed.
+    /// Sends messages and waits until the kernel has carried all of them out. At least the last must ask for [`ACK`].
     ///
     /// # Errors
     /// The kernel's first complaint.
     pub fn obey(&self, messages: &Messages) -> io::Result<()> {
         send(self.0.as_raw_fd(), messages.bytes(), MsgFlags::empty())?;
-        // The kernel works while it is sent to: its answers are there when sending returns.
+        // The kernel handles the messages within send(2): its answers are there when that returns.
         let mut complaint = None;
         let mut answered = false;
         let mut lost = false;
@@ -225,7 +224,7 @@ impl Socket {
                 }
                 Err(Errno::EAGAIN) => break,
                 Err(Errno::EINTR) => {}
-                // There was no room for the last answers. The first are there, and a complaint among them says more.
+                // There was no room for the last answers. A complaint among the first says more than that.
                 Err(Errno::ENOBUFS) => lost = true,
                 Err(e) => return Err(e.into()),
             }
@@ -238,7 +237,7 @@ impl Socket {
         }
     }
 
-    /// Sends one message that asks for [`DUMP`] and returns all there is.
+    /// Sends one message that asks for [`DUMP`] and returns all answers.
     ///
     /// # Errors
     /// When the kernel complains.
@@ -248,7 +247,7 @@ impl Socket {
         Ok(all)
     }
 
-    /// Sends one message that asks for [`DUMP`] and passes on one answer after the other: for what may be a lot.
+    /// Sends one message that asks for [`DUMP`] and passes each answer on, without keeping all of them.
     ///
     /// # Errors
     /// When the kernel complains.
@@ -283,7 +282,7 @@ fn error_of(answer: &Answer) -> Option<Errno> {
     (code != 0).then(|| Errno::from_raw(code.wrapping_neg()))
 }
 
-/// The messages in what was received.
+/// Splits received bytes into messages.
 fn split(mut bytes: &[u8]) -> Vec<Answer> {
     let mut answers = Vec::new();
     while let Some((length, rest)) = bytes.split_first_chunk::<4>() {

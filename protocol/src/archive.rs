@@ -1,7 +1,8 @@
 //! Files in and out of a container: what `cp`, `diff`, `export` and `commit` ask the guest for.
 //!
-//! Paths are the container's and travel as text. They are resolved inside its root file system: while a process runs
-//! as that process sees it, mounts included. Archives are tars in the PAX format (POSIX.1-2001).
+//! Paths are the container's, as text. They are resolved inside its root file system. While its first process runs,
+//! that is the file system as this process sees it, with its mounts. Archives are tars in the PAX format
+//! (POSIX.1-2001).
 
 use serde::{Deserialize, Serialize};
 
@@ -9,16 +10,16 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub enum ArchiveTask {
-    /// Tell what is at a path. There is no stream.
+    /// Tell what is at a path. This task has no stream.
     Stat {
         /// An absolute path.
         path: String,
-        /// Whether to look behind a symbolic link at its end.
+        /// Whether to follow a symbolic link at its end.
         follow: bool,
     },
     /// Send a path, with what is below it, as a tar whose names begin with the path's last part. `/` is sent as the
-    /// names below it. As an image is written: extended attributes are in `SCHILY.xattr` records, a hard link to a
-    /// file that went before is a link.
+    /// names below it. As in a layer of an image, extended attributes are `SCHILY.xattr` records, and further names of
+    /// a file are hard links.
     Read {
         /// An absolute path.
         path: String,
@@ -34,12 +35,12 @@ pub enum ArchiveTask {
         /// Refuse to replace a directory by something else, or something else by a directory.
         keep_kind: bool,
     },
-    /// Send the differences from the image: for each, in the order of paths, `A`, `C` or `D` (added, changed, deleted),
-    /// the path and a zero byte.
+    /// Send the differences from the image, in the order of paths. Each is `A`, `C` or `D` (added, changed, deleted),
+    /// then the path and a zero byte.
     Changes,
     /// Send the differences from the image as an OCI layer: a tar with whiteouts.
     Layer {
-        /// Whether the container's processes stand still meanwhile.
+        /// Whether the container's processes are frozen meanwhile.
         freeze: bool,
     },
 }
@@ -54,7 +55,7 @@ pub struct PathStat {
     pub mode: u32,
     /// Bytes.
     pub size: u64,
-    /// When it was changed last, in seconds since 1970.
+    /// The time of the last change, in seconds since 1970.
     pub mtime: i64,
     /// Where a symbolic link points; empty for everything else.
     pub link_target: String,
@@ -66,7 +67,7 @@ pub struct PathStat {
 pub enum ArchiveFailure {
     /// There is nothing at the path.
     NotFound,
-    /// The path is no directory and has to be one, or a directory would be replaced.
+    /// The path must be a directory and is none, or a directory would be replaced.
     WrongKind,
     /// The archive that the host sent is broken or leads out of the directory.
     BadArchive,

@@ -1,7 +1,7 @@
 //! What Docker gives every container that asks for nothing: capabilities, mounts, masked and read-only paths.
 //!
-//! The lists are those of Docker 28. They live beside the messages that carry them because both ends are tested
-//! against them: the host sends them, and the agent must understand every entry.
+//! The lists are those of Docker 28. They are part of the protocol because both ends are tested against them: the host
+//! sends them, and the agent must understand every entry.
 
 use oci_spec::runtime::{Capabilities, Capability, Mount};
 

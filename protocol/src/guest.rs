@@ -1,10 +1,10 @@
 //! How the guest reads the OCI types of a [`HostMessage`](crate::HostMessage).
 //!
-//! The host writes `process` and `mounts` with the types of `oci-spec`. Reading them with the same types would link
-//! a regular expression engine and validators for every other runtime into the agent: 1.6 MB of code that then lies
-//! in the memory of every guest. The types here read the same JSON and know exactly the fields that the agent
-//! honours. A field that it would have to ignore, such as an AppArmor profile, is refused: nobody should believe
-//! that a container is confined by something that is not there.
+//! The host writes `process` and `mounts` with the types of `oci-spec`. Reading them with the same types would link a
+//! regular expression engine and validators for every other runtime into the agent: 1.6 MB of code in the memory of
+//! every guest. The types here read the same JSON and know exactly the fields that the agent honours. A field that the
+//! agent would have to ignore, such as an AppArmor profile, is refused: a container must not seem confined by what is
+//! not there.
 
 use serde::{Deserialize, Deserializer, de::IgnoredAny};
 
@@ -30,7 +30,7 @@ pub struct Process {
     /// The terminal's first size.
     #[serde(default)]
     pub console_size: Option<ConsoleSize>,
-    /// The user travels elsewhere, see [`ContainerSpecOf`]; OCI wants the field.
+    /// OCI requires the field. The user is in [`ContainerSpecOf::user`] instead.
     #[serde(rename = "user", deserialize_with = "ignore")]
     pub ignored_user: (),
     /// The command and its arguments.
@@ -47,10 +47,10 @@ pub struct Process {
     /// Resource limits.
     #[serde(default)]
     pub rlimits: Vec<Rlimit>,
-    /// Whether `execve` may raise privileges.
+    /// Whether execve(2) may not raise privileges.
     #[serde(default)]
     pub no_new_privileges: bool,
-    /// How likely the kernel picks it when memory runs out, -1000 to 1000.
+    /// How readily the kernel kills it when memory runs out, -1000 to 1000.
     #[serde(default)]
     pub oom_score_adj: Option<i32>,
 }
@@ -71,19 +71,19 @@ pub struct ConsoleSize {
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Capabilities {
-    /// What `execve` can ever give.
+    /// What execve(2) can ever give.
     #[serde(default)]
     pub bounding: Vec<String>,
     /// What root starts with.
     #[serde(default)]
     pub effective: Vec<String>,
-    /// What `execve` passes on to files that ask for it.
+    /// What execve(2) passes on to files that ask for it.
     #[serde(default)]
     pub inheritable: Vec<String>,
     /// What root can make effective.
     #[serde(default)]
     pub permitted: Vec<String>,
-    /// What survives `execve` without root.
+    /// What survives execve(2) without root.
     #[serde(default)]
     pub ambient: Vec<String>,
 }

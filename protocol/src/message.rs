@@ -1,4 +1,4 @@
-//! The messages. JSON, so that the OCI types travel as their specification writes them.
+//! The messages. They are JSON, so that the OCI types are sent as their specification writes them.
 //!
 //! The enums are tagged externally (`{"signal":{…}}`, `"shutdown"`): with an internal tag serde would ignore unknown
 //! fields of messages without content, and would keep a second copy of each message while it reads.
@@ -7,9 +7,14 @@ use oci_spec::runtime::Process;
 use serde::{Deserialize, Serialize};
 
 use crate::archive::{ArchiveFailure, ArchiveTask, PathStat};
+use crate::frame::Message;
 use crate::network::{Dns, Interface, MacAddress};
 use crate::spec::{ContainerSpec, ExecSpecOf, HostsEntry};
 use crate::stats::{ProcessInfo, Stats};
+
+/// The version of the agent's messages, which both ends must speak. It is in the header of each frame and rises with
+/// every change of a message.
+pub const VERSION: u8 = 4;
 
 /// Names a process for as long as the guest lives; the host chooses it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -21,8 +26,8 @@ pub struct ProcessId(pub u32);
 #[serde(transparent)]
 pub struct RequestId(pub u32);
 
-/// A random secret that a stream connection must present; see [`StreamHello`]. Each is sent once, so it also tells what
-/// the connection is for.
+/// A random secret that a stream connection must present, see [`StreamHello`]. Each token is sent once, so it also
+/// tells which request the connection is for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct StreamToken(pub String);
@@ -31,7 +36,7 @@ pub struct StreamToken(pub String);
 /// [`guest::HostMessage`](crate::guest::HostMessage).
 pub type HostMessage = HostMessageOf<ContainerSpec, Process>;
 
-/// A [`HostMessage`] over either end's idea of a container specification and of a process.
+/// A [`HostMessage`] over one end's types of a container specification and of a process.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub enum HostMessageOf<S, P> {
@@ -53,14 +58,14 @@ pub enum HostMessageOf<S, P> {
         /// What to start.
         spec: Box<ExecSpecOf<P>>,
     },
-    /// Send a signal to a process. A process that is gone is no error: its exit is on its way.
+    /// Send a signal to a process. A process that is gone is no error, because its exit is being reported.
     Signal {
         /// Which process.
         process: ProcessId,
-        /// The signal's number as x86-64 Linux counts, 1 to 64.
+        /// The signal's number on x86-64 Linux, 1 to 64.
         signal: i32,
     },
-    /// Set the size of a process's terminal. Without a terminal it does nothing.
+    /// Set the size of a process's terminal. Without a terminal this does nothing.
     Resize {
         /// Which process.
         process: ProcessId,
@@ -87,37 +92,41 @@ pub enum HostMessageOf<S, P> {
         /// The request's name.
         request: RequestId,
     },
-    /// Set how many processes the container may have; no number means that there is no limit.
+    /// Set how many processes the container may have.
     LimitProcesses {
-        /// The limit.
+        /// The limit; without a number there is none.
         limit: Option<u32>,
     },
-    /// Take a device of the VM into use as one more interface of the container; an interface that is there already gets
-    /// the gateways. Answered by [`GuestMessage::NetworkChanged`] or [`GuestMessage::NetworkFailed`].
+    /// Take a device of the VM into use as one more interface of the container. An interface that is there already only
+    /// gets the gateways. Answered by [`GuestMessage::NetworkChanged`] or [`GuestMessage::NetworkFailed`].
     ConnectNetwork {
         /// The request's name.
         request: RequestId,
-        /// What the guest's kernel calls the device on its platform bus, such as `virtio-mmio.6`; it has no driver yet.
+        /// The device's name on the platform bus of the guest's kernel, such as `virtio-mmio.6`. It has no driver yet.
         device: String,
-        /// What it becomes.
+        /// The interface that it becomes.
         interface: Interface,
-        /// What is added to the container's /etc/hosts.
+        /// Lines to add to the container's /etc/hosts.
         hosts: Vec<HostsEntry>,
-        /// What its /etc/resolv.conf says from now on, unless it has changed that file.
+        /// The new content of its /etc/resolv.conf, unless the container has changed that file.
         dns: Dns,
     },
-    /// Let go of an interface: its device has no driver afterwards, and the lines of its addresses are gone from
+    /// Take an interface away. Its device has no driver afterwards, and the lines of its addresses are gone from
     /// /etc/hosts. Answered as [`HostMessageOf::ConnectNetwork`] is.
     DisconnectNetwork {
         /// The request's name.
         request: RequestId,
-        /// The device, as above.
+        /// The device, as in [`HostMessageOf::ConnectNetwork`].
         device: String,
         /// The interface's hardware address. One that is gone is no error.
         mac: MacAddress,
     },
     /// Kill what still runs, write the file system back, power off.
     Shutdown,
+}
+
+impl<S, P> Message for HostMessageOf<S, P> {
+    const VERSION: u8 = VERSION;
 }
 
 /// From the guest to the host, on the control connection.
@@ -148,20 +157,20 @@ pub enum GuestMessage {
         /// What was asked and what was wrong, in the words a user reads.
         message: String,
     },
-    /// The process ended. Its output streams reach their end on their own.
+    /// The process ended. Its output may still be arriving.
     Exited {
         /// Which process.
         process: ProcessId,
-        /// How.
+        /// How it ended.
         status: ExitStatus,
-        /// Whether the guest's kernel killed something in the container for want of memory.
+        /// Whether the guest's kernel killed a process of the container because memory ran out.
         oom_killed: bool,
     },
     /// An [`HostMessageOf::Archive`] request is done; everything it sends has been sent.
     ArchiveDone {
         /// Which request.
         request: RequestId,
-        /// What the path is, for [`ArchiveTask::Stat`] and [`ArchiveTask::Read`].
+        /// What is at the path, for [`ArchiveTask::Stat`] and [`ArchiveTask::Read`].
         stat: Option<PathStat>,
     },
     /// An [`HostMessageOf::Archive`] request could not be carried out.
@@ -184,10 +193,10 @@ pub enum GuestMessage {
     Processes {
         /// Which request this answers.
         request: RequestId,
-        /// They.
+        /// The list.
         processes: Vec<ProcessInfo>,
     },
-    /// The network is as it was asked for.
+    /// The network has been changed.
     NetworkChanged {
         /// Which request this answers.
         request: RequestId,
@@ -199,6 +208,10 @@ pub enum GuestMessage {
         /// What was asked and what was wrong, in the words a user reads.
         message: String,
     },
+}
+
+impl Message for GuestMessage {
+    const VERSION: u8 = VERSION;
 }
 
 /// The phases of the guest's boot, in order.
@@ -245,6 +258,10 @@ pub struct StreamHello {
     pub stream: Stream,
     /// The token that came with the request that the stream belongs to.
     pub token: StreamToken,
+}
+
+impl Message for StreamHello {
+    const VERSION: u8 = VERSION;
 }
 
 /// The streams of a request.

@@ -8,15 +8,16 @@
 //!      7     1  reserved, zero
 //! ```
 //!
-//! One connection for all queries: it is opened with the container's token, so that nobody else in the guest can ask,
-//! and what may be pending is bounded by both ends. The agent passes messages on as they are; the host alone reads
-//! them. It answers each query once, within a bounded time, and never more than a program that asked over UDP can take.
+//! One connection carries all queries. The agent opens it with the container's token, so that no other process of the
+//! guest can ask the host. Both ends bound what is pending. The agent passes messages on as they are, and the host
+//! alone reads them. The host answers each query once and within a bounded time. An answer is never larger than a
+//! program that asked over UDP can take.
 
 /// The size of the header in bytes.
 pub const NAMES_HEADER: usize = 8;
 
-/// How many queries may wait for their answers. The agent takes no further ones from programs before that; the host
-/// reads none.
+/// How many queries may wait for their answers. With so many the agent takes no further query from programs, and the
+/// host reads none.
 pub const MAX_PENDING: usize = 64;
 
 /// The largest query in bytes. The longest name takes 255 of them.
@@ -25,7 +26,7 @@ pub const MAX_QUERY: usize = 4096;
 /// The smallest DNS message in bytes, its own header.
 pub const MIN_MESSAGE: usize = 12;
 
-/// How a program asked, which is how much of an answer it can take.
+/// How a program asked. This decides how large its answer may be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Transport {
     /// One datagram.
@@ -53,7 +54,7 @@ impl NamesHeader {
         [a, b, c, d, e, f, u8::from(self.transport == Transport::Tcp), 0]
     }
 
-    /// Reads a header; nothing when it is none.
+    /// Reads a header. Nothing where the bytes are none.
     pub fn parse(bytes: [u8; NAMES_HEADER]) -> Option<Self> {
         let [a, b, c, d, e, f, transport, reserved] = bytes;
         let transport = match transport {

@@ -22,29 +22,29 @@ pub const MAX_INTERFACE_NAME: usize = 15;
 /// How many entries each list of [`Dns`] has at most.
 pub const MAX_DNS_ENTRIES: usize = 32;
 
-/// The container's network. The default is `--network none`: a loopback device, and nobody to ask for names.
+/// The container's network. The default is `--network none`: a loopback device and no name server.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct NetworkSpec {
-    /// The interfaces, at most [`MAX_INTERFACES`]. A device of the VM that none of them means stays down.
+    /// The interfaces, at most [`MAX_INTERFACES`]. A device of the VM that belongs to none of them stays down.
     pub interfaces: Vec<Interface>,
-    /// Who answers names.
+    /// The name servers.
     pub dns: Dns,
 }
 
-/// One network interface: a device of the VM, told by its hardware address, and what it becomes.
+/// One network interface: a device of the VM, found by its hardware address, and its settings.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Interface {
     /// The hardware address that the VM gave the device.
     pub mac: MacAddress,
-    /// What the container calls it, such as `eth0`; at most [`MAX_INTERFACE_NAME`] bytes, no `/` and no space.
+    /// Its name in the container, such as `eth0`; at most [`MAX_INTERFACE_NAME`] bytes, no `/` and no space.
     pub name: String,
     /// The largest packet in bytes.
     pub mtu: u32,
     /// Its addresses, at most [`MAX_ADDRESSES`]. Without one of IPv6 the interface has no IPv6 at all.
     pub addresses: Vec<InterfaceAddress>,
-    /// Where IPv4 packets go that no other route takes. At most one interface of a container has one.
+    /// The gateway of the default route for IPv4. At most one interface of a container has one.
     pub gateway_v4: Option<Ipv4Addr>,
     /// The same for IPv6.
     pub gateway_v6: Option<Ipv6Addr>,
@@ -56,7 +56,7 @@ pub struct Interface {
 pub struct InterfaceAddress {
     /// The address.
     pub address: IpAddr,
-    /// How many of its leading bits are the network's: at most 32 for IPv4, 128 for IPv6.
+    /// The length of the network's prefix in bits: at most 32 for IPv4, 128 for IPv6.
     pub prefix: u8,
 }
 
@@ -80,7 +80,10 @@ impl Dns {
     }
 }
 
-/// An Ethernet hardware address; in text six pairs of hexadecimal digits with colons between them.
+/// An Ethernet hardware address. As text it is six pairs of hexadecimal digits with colons between them.
+///
+/// `moat_vmm::config` has a type of this name too: the VMM's configuration is a format of its own, and the VMM depends
+/// on nothing that the agent and the monitor say to each other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct MacAddress(pub [u8; 6]);
 

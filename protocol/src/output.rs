@@ -1,5 +1,5 @@
-//! How stdout and stderr share one stream: the header of Docker's attach streams, so that what a client of its API
-//! reads is what the guest wrote.
+//! How stdout and stderr share one stream: with the header of Docker's attach streams, so that a client of Docker's API
+//! can read what the guest wrote.
 //!
 //! ```text
 //! byte 0       1 stdout, 2 stderr
@@ -9,7 +9,7 @@
 
 use thiserror::Error;
 
-/// Which of the two.
+/// One of the two.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Source {
     /// Standard output.
@@ -24,7 +24,7 @@ pub const OUTPUT_HEADER: usize = 8;
 /// The most bytes that follow one header: a pipe's capacity.
 pub const MAX_OUTPUT: usize = 64 << 10;
 
-/// A header is none.
+/// A header that is damaged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[error("the output stream has a damaged header: {0:02x?}")]
 pub struct BadOutput([u8; OUTPUT_HEADER]);
@@ -36,10 +36,10 @@ pub fn header(source: Source, length: usize) -> [u8; OUTPUT_HEADER] {
     [source as u8, 0, 0, 0, a, b, c, d]
 }
 
-/// Reads a header: where what follows comes from, and its length.
+/// Reads a header: the source of the bytes that follow, and how many they are.
 ///
 /// # Errors
-/// When it names no stream or announces more than [`MAX_OUTPUT`].
+/// When the header names no stream or announces more than [`MAX_OUTPUT`].
 pub fn parse(header: [u8; OUTPUT_HEADER]) -> Result<(Source, usize), BadOutput> {
     let [source, 0, 0, 0, a, b, c, d] = header else { return Err(BadOutput(header)) };
     let length = u32::from_be_bytes([a, b, c, d]) as usize;

@@ -13,10 +13,10 @@ pub type ContainerSpec = ContainerSpecOf<Process, Mount>;
 /// One more process, with the OCI types as the host writes them.
 pub type ExecSpec = ExecSpecOf<Process>;
 
-/// What to start: the parts of an OCI runtime specification that mean something inside the guest.
+/// What to start: the parts of an OCI runtime specification that matter inside the guest.
 ///
-/// `process.user` is ignored: the user's name can only be resolved against the container's own
-/// `/etc/passwd`, which the host never reads, so it travels as it was typed in `user`.
+/// `process.user` is ignored. A user's name can only be resolved against the container's own `/etc/passwd`, which the
+/// host never reads, so it is sent as it was typed, in `user`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ContainerSpecOf<P, M> {
@@ -42,9 +42,9 @@ pub struct ContainerSpecOf<P, M> {
     pub open_stdin: bool,
     /// Kernel parameters by their dotted names, set before the process starts.
     pub sysctls: BTreeMap<String, String>,
-    /// How many processes the container may have; no number means that there is no limit.
+    /// How many processes the container may have; without a number there is no limit.
     pub pids_limit: Option<u32>,
-    /// Whether PID 1 is an init of the agent's that reaps orphans and passes signals on to the process.
+    /// Whether PID 1 is the agent's init, which reaps orphans and passes signals on to the process.
     pub init: bool,
     /// Whether every device of the guest is in the container's /dev.
     pub all_devices: bool,
@@ -60,7 +60,7 @@ pub struct ExecSpecOf<P> {
     pub process: P,
     /// Whether stdin is connected; without it the process reads end of file at once.
     pub open_stdin: bool,
-    /// Whether what it writes is connected; without it that is thrown away.
+    /// Whether its output is connected; without it the output is thrown away.
     pub open_output: bool,
 }
 
@@ -70,6 +70,6 @@ pub struct ExecSpecOf<P> {
 pub struct HostsEntry {
     /// The address.
     pub address: String,
-    /// The names it goes by.
+    /// Its names.
     pub names: Vec<String>,
 }

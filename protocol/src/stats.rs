@@ -1,4 +1,4 @@
-//! What a container uses, as its guest counts.
+//! What a container uses, as its guest counts it.
 
 use serde::{Deserialize, Serialize};
 
@@ -14,9 +14,9 @@ pub struct Stats {
     pub cpu_system_usec: u64,
     /// How many processors the guest has.
     pub cpus: u32,
-    /// Memory of the container in bytes, without file contents that can be dropped at once.
+    /// Memory of the container in bytes, without cached file contents that the kernel can drop at once.
     pub memory: u64,
-    /// What the guest has in bytes.
+    /// Memory of the guest in bytes.
     pub memory_limit: u64,
     /// Processes and threads.
     pub pids: u64,
@@ -36,13 +36,13 @@ pub struct Stats {
 pub struct ProcessInfo {
     /// Its number as the container sees it.
     pub pid: u32,
-    /// Its parent's; 0 when that is outside of the container.
+    /// Its parent's number; 0 when the parent is outside of the container.
     pub ppid: u32,
     /// The effective user, by number.
     pub uid: u32,
     /// The effective group, by number.
     pub gid: u32,
-    /// Its state as /proc/PID/stat has it: R, S, D, T, Z ...
+    /// Its state as /proc/PID/stat has it, such as R, S, D, T or Z.
     pub state: char,
     /// Its terminal as ps(1) writes it: `pts/0`, or `?`.
     pub tty: String,
@@ -60,7 +60,7 @@ pub struct ProcessInfo {
     pub vsz_kib: u64,
     /// The name of its program.
     pub name: String,
-    /// Its command line, words joined by blanks; its name in brackets when there is none.
+    /// Its command line, with spaces between the words; its name in brackets when it has none.
     pub command: String,
 }
 

@@ -4,9 +4,10 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::io::{self, Read};
 
-use moat_protocol::frame::{self, FrameError, HEADER_SIZE, MAX_PAYLOAD};
+use moat_protocol::frame::{self, FrameError, HEADER_SIZE, MAX_PAYLOAD, Message};
 use moat_protocol::{GuestMessage, HostMessage, VERSION, guest};
 use proptest::prelude::*;
+use serde::{Deserialize, Serialize};
 
 /// Remembers the largest single allocation of each thread.
 struct Watched;
@@ -32,6 +33,14 @@ unsafe impl GlobalAlloc for Watched {
 
 #[global_allocator]
 static ALLOCATOR: Watched = Watched;
+
+/// A message of another set than the agent's.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+struct Text(String);
+
+impl Message for Text {
+    const VERSION: u8 = 200;
+}
 
 fn header(length: u32) -> [u8; HEADER_SIZE] {
     let [a, b, c, d] = length.to_le_bytes();
@@ -127,22 +136,40 @@ fn two_frames_in_a_row_are_two_messages() {
 
 #[test]
 fn wrong_headers_are_named() {
+    let payload_length = frame::payload_length::<guest::HostMessage>;
     let mut other = header(2);
     other[0] = b'x';
-    assert!(matches!(frame::payload_length(other), Err(FrameError::Magic([b'x', b'o']))));
+    assert!(matches!(payload_length(other), Err(FrameError::Magic([b'x', b'o']))));
     let mut newer = header(2);
     newer[2] = VERSION + 1;
-    assert!(matches!(frame::payload_length(newer), Err(FrameError::Version(v)) if v == VERSION + 1));
+    let refusal = payload_length(newer).unwrap_err();
+    assert!(matches!(refusal, FrameError::Version { found, expected: VERSION } if found == VERSION + 1));
+    let sentence = format!("the peer speaks protocol version {}, this side {VERSION}", VERSION + 1);
+    assert_eq!(refusal.to_string(), sentence);
     let limit = u32::try_from(MAX_PAYLOAD).unwrap();
-    assert_eq!(frame::payload_length(header(limit)).unwrap(), MAX_PAYLOAD);
-    assert!(matches!(frame::payload_length(header(limit + 1)), Err(FrameError::TooLarge(_))));
+    assert_eq!(payload_length(header(limit)).unwrap(), MAX_PAYLOAD);
+    assert!(matches!(payload_length(header(limit + 1)), Err(FrameError::TooLarge(_))));
 }
 
 #[test]
 fn an_oversized_message_is_not_sent() {
-    let message = "x".repeat(MAX_PAYLOAD);
-    assert!(matches!(frame::encode(&message), Err(FrameError::TooLarge(_))));
-    assert!(frame::encode(&&message[..MAX_PAYLOAD - 2]).is_ok());
+    let text = |length| Text("x".repeat(length));
+    assert!(matches!(frame::encode(&text(MAX_PAYLOAD)), Err(FrameError::TooLarge(_))));
+    assert!(frame::encode(&text(MAX_PAYLOAD - 2)).is_ok());
+}
+
+/// The version is that of the message, not of the frame: another set has its own, and neither is taken for the other.
+#[test]
+fn each_set_of_messages_has_its_version() {
+    let message = Text("hello".to_owned());
+    let bytes = frame::encode(&message).unwrap();
+    assert_eq!(bytes[2], Text::VERSION);
+    assert_eq!(frame::read::<Text>(&mut bytes.as_slice()).unwrap(), message);
+    let refusal = frame::read::<GuestMessage>(&mut bytes.as_slice()).unwrap_err();
+    assert!(matches!(refusal, FrameError::Version { found: Text::VERSION, expected: VERSION }));
+    let hello = frame::encode(&GuestMessage::Hello).unwrap();
+    let refusal = frame::read::<Text>(&mut hello.as_slice()).unwrap_err();
+    assert!(matches!(refusal, FrameError::Version { found: VERSION, expected: Text::VERSION }));
 }
 
 #[test]

@@ -9,7 +9,7 @@ use std::collections::HashSet;
 use std::fmt::Write as _;
 use std::path::Path;
 
-use moat_protocol::frame::{self, HEADER_SIZE};
+use moat_protocol::frame::{self, HEADER_SIZE, Message};
 use moat_protocol::{
     ArchiveFailure, ArchiveTask, BootPhase, ContainerSpec, Dns, ExecSpec, ExitStatus, GuestMessage,
     HostMessage, HostsEntry, Interface, InterfaceAddress, MacAddress, NetworkSpec, PathStat, ProcessId,
@@ -225,7 +225,7 @@ fn hellos() -> Vec<StreamHello> {
 }
 
 /// A line per frame: the header in hexadecimal, then the payload as it is.
-fn lines<T: Serialize>(messages: &[T]) -> String {
+fn lines<T: Message + Serialize>(messages: &[T]) -> String {
     messages.iter().fold(String::new(), |mut text, message| {
         let frame = frame::encode(message).unwrap();
         let (header, payload) = frame.split_at(HEADER_SIZE);

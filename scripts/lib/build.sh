@@ -22,7 +22,7 @@ need_cargo() {
 sources_fingerprint() {
     (
         cd "$MOAT_SRC" || exit
-        find Cargo.toml Cargo.lock .cargo src vmm agent netlink protocol rootfs guest-kernel scripts/lib -type f -printf '%p %s %T@\n' 2>/dev/null
+        find Cargo.toml Cargo.lock .cargo src vmm agent netlink protocol rootfs tar-header guest-kernel scripts/lib -type f -printf '%p %s %T@\n' 2>/dev/null
         find /usr/src -maxdepth 1 -name 'linux-source-*' -printf '%p %s %T@\n' 2>/dev/null
         printf '%s\n' "${MOAT_KERNEL_SOURCE:-}" "${MOAT_KERNEL_UNPINNED:-}" "${RUSTFLAGS:-}" "$MOAT_CACHE" "${CARGO_TARGET_DIR:-}"
         command -v cargo || true

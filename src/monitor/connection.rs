@@ -46,7 +46,7 @@ impl Connection {
             return Err(FrameError::Closed);
         }
         self.0.read_exact(&mut header[length..])?;
-        let mut payload = vec![0; frame::payload_length(header)?];
+        let mut payload = vec![0; frame::payload_length::<MonitorMessage>(header)?];
         self.0.read_exact(&mut payload)?;
         Ok((frame::decode(&payload)?, descriptors))
     }

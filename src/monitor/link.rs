@@ -4,7 +4,7 @@ use std::io;
 use std::marker::PhantomData;
 use std::os::fd::{AsFd, BorrowedFd};
 
-use moat_protocol::frame::{self, FrameError, HEADER_SIZE};
+use moat_protocol::frame::{self, FrameError, HEADER_SIZE, Message};
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
 use tokio::net::UnixStream;
@@ -23,7 +23,7 @@ pub struct Receiver<In>(mpsc::Receiver<Result<In, FrameError>>);
 pub struct Sender<Out>(OwnedWriteHalf, PhantomData<fn(Out)>);
 
 /// Frames `connection`. A task of its own reads it, so that [`Receiver::receive`] can be given up at any moment.
-pub fn split<In: DeserializeOwned + Send + 'static, Out: Serialize>(
+pub fn split<In: Message + DeserializeOwned + Send + 'static, Out: Message + Serialize>(
     connection: UnixStream,
 ) -> (Receiver<In>, Sender<Out>) {
     let (reader, writer) = connection.into_split();
@@ -42,7 +42,7 @@ impl<In> Receiver<In> {
     }
 }
 
-impl<Out: Serialize> Sender<Out> {
+impl<Out: Message + Serialize> Sender<Out> {
     /// Sends a message.
     ///
     /// # Errors
@@ -69,7 +69,7 @@ impl<Out: Serialize> Sender<Out> {
     }
 }
 
-async fn read_all<In: DeserializeOwned>(
+async fn read_all<In: Message + DeserializeOwned>(
     mut reader: OwnedReadHalf,
     sender: mpsc::Sender<Result<In, FrameError>>,
 ) {
@@ -86,7 +86,7 @@ async fn read_all<In: DeserializeOwned>(
 ///
 /// # Errors
 /// As [`frame::read`].
-pub async fn read<T: DeserializeOwned>(
+pub async fn read<T: Message + DeserializeOwned>(
     connection: &mut (impl AsyncReadExt + Unpin),
 ) -> Result<T, FrameError> {
     let mut header = [0; HEADER_SIZE];
@@ -95,7 +95,7 @@ pub async fn read<T: DeserializeOwned>(
         return Err(FrameError::Closed);
     }
     connection.read_exact(&mut header[first..]).await?;
-    let mut payload = vec![0; frame::payload_length(header)?];
+    let mut payload = vec![0; frame::payload_length::<T>(header)?];
     connection.read_exact(&mut payload).await?;
     frame::decode(&payload)
 }

@@ -4,12 +4,17 @@
 //! that come along with the monitor's answer: from then on bytes pass between the client and the guest without the
 //! monitor, except for the output of the container's first process, which also goes to the log.
 
+use moat_protocol::frame::Message;
 use moat_protocol::{ArchiveFailure, ArchiveTask, PathStat, ProcessInfo, Stats, TerminalSize};
 use serde::{Deserialize, Serialize};
 
 use crate::engine::ResourceUpdate;
 use crate::engine::state::Verb;
 use crate::network::request::Join;
+
+/// The version of these messages. It rises with every change of one of them, or of what they take from the agent's
+/// protocol: a monitor outlives the program that started it, and refuses the clients of another version.
+pub const VERSION: u8 = 4;
 
 /// From a client to the monitor.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -93,6 +98,10 @@ pub enum ClientMessage {
         /// What to do.
         task: ArchiveTask,
     },
+}
+
+impl Message for ClientMessage {
+    const VERSION: u8 = VERSION;
 }
 
 impl ClientMessage {
@@ -203,6 +212,10 @@ pub enum MonitorMessage {
         /// What was asked and what was wrong.
         message: String,
     },
+}
+
+impl Message for MonitorMessage {
+    const VERSION: u8 = VERSION;
 }
 
 /// How many descriptors a message can bring.

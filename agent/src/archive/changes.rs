@@ -1,8 +1,8 @@
 //! What a container has changed: the overlay's upper directory, read against the image below it.
 //!
 //! The upper directory has more in it than changes: the directories on the way to them, files that were opened for
-//! writing and not written, and the [`MOUNT_POINT`]s that the agent made. What counts is what an image that is made
-//! from it would have to say.
+//! writing and not written, and the [`MOUNT_POINT`]s that the agent made. A change is what an image made of the upper
+//! directory would have to contain.
 
 use std::collections::BTreeSet;
 use std::ffi::{CStr, CString};
@@ -14,9 +14,9 @@ use nix::sys::stat::{FileStat, SFlag};
 use nix::sys::uio::pread;
 use nix::unistd::dup;
 
-use super::CHUNK;
 use super::error::{At, Error, shown};
-use super::node::{DEEPEST, Node, names};
+use super::limits::{CHUNK, DEEPEST};
+use super::node::{Node, names};
 use crate::container::MOUNT_POINT;
 use crate::sys::xattr;
 
@@ -33,14 +33,14 @@ pub struct Layers {
 
 /// A change.
 pub enum Change<'a> {
-    /// Something is where the image has nothing. As all changes of a directory it stands before those below it.
+    /// The image has nothing there. Like every change of a directory it comes before those below it.
     Added(&'a Node),
     /// The image has something else there, or it is a directory with changes below it.
     Modified(&'a Node),
-    /// The image has something that is gone.
+    /// What the image has there is gone.
     Deleted,
-    /// Nothing of what the image has in this directory is left, unless it is said again: all that is below it is told
-    /// as added. Only for [`Detail::Opaque`].
+    /// Nothing is left of what the image has in this directory. Everything below it is told as added. Only with
+    /// [`Detail::Opaque`].
     Emptied,
 }
 
@@ -49,7 +49,7 @@ pub enum Change<'a> {
 pub enum Detail {
     /// Name by name.
     Names,
-    /// As [`Change::Emptied`].
+    /// As one [`Change::Emptied`].
     Opaque,
 }
 
@@ -67,7 +67,7 @@ pub fn list(layers: Layers, sink: &mut impl Write) -> Result<(), Error> {
     sink.flush().at("cannot send the changes")
 }
 
-/// Tells every change to `tell`, in the order of paths. Those have no slash in front.
+/// Tells every change to `tell`, in the order of paths. The paths have no slash in front.
 pub fn walk(
     layers: Layers,
     detail: Detail,
@@ -79,7 +79,8 @@ pub fn walk(
     Ok(())
 }
 
-/// A walk through directories, one name after the other. The stack is its own: a container may nest as it likes.
+/// A walk through directories, one name after the other. It keeps a stack of its own, because a container may nest
+/// directories as deep as it likes.
 struct Walk<T> {
     detail: Detail,
     tell: T,
@@ -128,12 +129,12 @@ impl<T: FnMut(&[u8], Change<'_>) -> Result<(), Error>> Walk<T> {
         Ok(())
     }
 
-    /// Goes on by a name, and says whether there is more to come.
+    /// Goes on by one name, and returns whether there may be more.
     fn step(&mut self) -> Result<bool, Error> {
         let Some(level) = self.levels.last_mut() else { return Ok(false) };
         self.path.truncate(level.length);
         let Some(name) = level.names.next() else {
-            // Whatever was told below has told, and taken, everything above it.
+            // A change below has told the directories above it, and taken them from the list.
             if self.untold.len() == level.untold {
                 self.untold.pop();
             }
@@ -164,7 +165,7 @@ impl<T: FnMut(&[u8], Change<'_>) -> Result<(), Error>> Walk<T> {
             }
             (Some(found), None) if !is_mount_point(&found).at(&self.path)? => self.say(Change::Added(&found)),
             (None, Some(_)) if hidden => self.say(Change::Deleted),
-            // It is as it was, or has gone since it was listed.
+            // It is unchanged, or has gone since it was listed.
             _ => Ok(()),
         }
     }
@@ -207,7 +208,7 @@ fn is_whiteout(node: &Node) -> bool {
     node.kind() == SFlag::S_IFCHR && node.stat.st_rdev == 0
 }
 
-/// Whether it is what the agent made to mount something on, and nothing else has become of it.
+/// Whether the agent made it to mount something on, and it is still empty.
 fn is_mount_point(node: &Node) -> nix::Result<bool> {
     match &node.open {
         Some(open) if node.kind() == SFlag::S_IFDIR || node.stat.st_size == 0 => {
@@ -217,7 +218,7 @@ fn is_mount_point(node: &Node) -> nix::Result<bool> {
     }
 }
 
-/// Whether two files of a name are not the same. A directory's times and size say nothing about itself.
+/// Whether two files of one name differ. A directory's times and size say nothing about the directory itself.
 fn differ(new: &Node, old: &Node) -> nix::Result<bool> {
     let (a, b) = (&new.stat, &old.stat);
     if (a.st_mode, a.st_uid, a.st_gid) != (b.st_mode, b.st_uid, b.st_gid) || new.xattrs()? != old.xattrs()? {
@@ -234,8 +235,8 @@ fn differ(new: &Node, old: &Node) -> nix::Result<bool> {
     Ok(changed || contents_differ(new, old)?)
 }
 
-/// A time can be set back, so where everything else is the same the contents decide. That is rare: a file is in the
-/// upper directory because it was to be written.
+/// Compares contents, because a time can be set back. That is rare: most files in the upper directory were written to,
+/// and have other times.
 fn contents_differ(new: &Node, old: &Node) -> nix::Result<bool> {
     let (Some(new), Some(old)) = (&new.open, &old.open) else { return Ok(false) };
     if !new.metadata().is_ok_and(|metadata| metadata.is_file()) {

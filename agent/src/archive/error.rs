@@ -2,6 +2,7 @@
 
 use moat_protocol::ArchiveFailure;
 use moat_protocol::tar::TarError;
+use moat_protocol::text::harmless_bytes;
 use nix::errno::Errno;
 
 use crate::failure::reason;
@@ -10,7 +11,7 @@ use crate::failure::reason;
 #[derive(Debug, thiserror::Error)]
 #[error("{message}")]
 pub struct Error {
-    /// For whoever asked.
+    /// What kind of failure, for the host.
     pub kind: ArchiveFailure,
     /// What was asked and what was wrong.
     pub message: String,
@@ -22,7 +23,7 @@ impl Error {
         Self { kind: ArchiveFailure::Io, message: message.into() }
     }
 
-    /// Something else is there than has to be.
+    /// A file of the wrong type is there.
     pub fn wrong_kind(message: impl Into<String>) -> Self {
         Self { kind: ArchiveFailure::WrongKind, message: message.into() }
     }
@@ -52,9 +53,9 @@ impl From<TarError> for Error {
     }
 }
 
-/// Says what was at hand when something failed.
+/// Adds what failed to an error.
 pub trait At<T> {
-    /// Puts `what`, a path of the container or what was tried, in front of the reason.
+    /// Puts `what`, a path of the container or an attempt, in front of the reason.
     fn at(self, what: impl AsRef<[u8]>) -> Result<T, Error>;
 }
 
@@ -74,9 +75,8 @@ impl<T> At<T> for std::io::Result<T> {
     }
 }
 
-/// A name that an archive or a container made up, fit for a message: printable, and not too long.
+/// The start of a name that an archive or a container chose, made fit for a message.
 pub fn shown(name: &[u8]) -> String {
     const MOST: usize = 200;
-    let text = String::from_utf8_lossy(&name[..name.len().min(MOST)]);
-    text.chars().map(|c| if c.is_control() { '?' } else { c }).collect()
+    harmless_bytes(&name[..name.len().min(MOST)])
 }

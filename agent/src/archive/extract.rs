@@ -1,8 +1,8 @@
 //! A tar, unpacked below a directory of the container.
 //!
-//! The tar and the directory are both somebody else's: names may lead out, links may lie on the way, and a container
-//! may move things about meanwhile. Every name is resolved by the kernel beneath the directory, and what is made is
-//! made in the directory that was found, never through a link.
+//! Neither the tar nor the directory is trusted: names may lead out, links may lie on the way, and a container may move
+//! files meanwhile. The kernel resolves every name beneath the directory. Files are made in the directory that was
+//! found, never through a link.
 
 use std::ffi::{CString, OsStr};
 use std::fs::File;
@@ -20,14 +20,14 @@ use nix::sys::stat::{
 use nix::sys::time::TimeSpec;
 use nix::unistd::{Gid, Uid, UnlinkatFlags, fchownat, linkat, symlinkat, unlinkat};
 
-use super::CHUNK;
 use super::error::{At, Error, shown};
-use super::node::{DEEPEST, names};
+use super::limits::{CHUNK, DEEPEST};
+use super::node::names;
 use super::stat::is_root;
 use crate::container::{MOUNT_POINT, Root, file_type, open_within};
 use crate::sys::xattr;
 
-/// How much may follow the end of the archive, in bytes: whoever made it may have filled it up to a tape's block.
+/// How much may follow the end of the archive, in bytes: some programs fill archives up to a tape's block.
 const TRAILER: u64 = 1 << 20;
 
 /// How archives are unpacked.
@@ -46,7 +46,7 @@ pub fn extract(root: &Root, path: &str, rules: Rules, source: impl Read) -> Resu
     }
     let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY;
     let directory = root.look_up(Path::new(path), flags).map_err(|error| Error::look_up(path, error))?;
-    // In the root an absolute link means what it means to the container. Elsewhere it leads out.
+    // In the root an absolute link means what it means to the container. In another directory it leads out.
     let scope = if is_root(path) { ResolveFlag::RESOLVE_IN_ROOT } else { ResolveFlag::RESOLVE_BENEATH };
     let mut target = Target { directory, scope, rules, open: Vec::new() };
     let mut archive = Reader::new(source);
@@ -64,7 +64,7 @@ struct Target {
     /// What keeps the archive's paths inside the directory.
     scope: ResolveFlag,
     rules: Rules,
-    /// The directories of the archive above the entry at hand. Their times are set when everything in them is there.
+    /// The directories of the archive above the current entry. Their times are set once they are complete.
     open: Vec<OpenDirectory>,
 }
 
@@ -106,7 +106,7 @@ impl Target {
         self.make(&spot, entry, &path, contents)
     }
 
-    /// Makes anything but a directory, where nothing is.
+    /// Makes a file that is no directory. Its name must be free.
     fn make(&self, spot: &Spot, entry: &Entry, path: &[u8], contents: &mut impl Read) -> Result<(), Error> {
         let Spot { directory, name } = spot;
         let name = name.as_c_str();
@@ -123,7 +123,7 @@ impl Target {
                 let file = file.into_inner().map_err(|error| unpacking(path, error.error()))?;
                 return self.finish_open(file.into(), entry, path).map(drop);
             }
-            // It is the other file, whose owner and times are set.
+            // It is another name of a file whose owner and times have been set.
             Kind::HardLink => return self.link(spot, entry, path),
             Kind::Symlink => symlinkat(OsStr::from_bytes(&entry.link), directory, name).at(path)?,
             Kind::CharDevice => node(SFlag::S_IFCHR, device)?,
@@ -162,8 +162,8 @@ impl Target {
         Ok(())
     }
 
-    /// Gives a regular file or a directory everything but its contents. The owner comes first: a change of it takes
-    /// the set-user-ID bit and the capabilities away.
+    /// Sets everything of a regular file or a directory but its contents. The owner comes first: changing it takes away
+    /// the set-user-ID bit and the capabilities.
     fn finish_open(&self, file: OwnedFd, entry: &Entry, path: &[u8]) -> Result<OwnedFd, Error> {
         let (uid, gid) = self.owner(entry);
         nix::unistd::fchown(&file, Some(uid), Some(gid)).at(path)?;
@@ -174,7 +174,7 @@ impl Target {
                 continue;
             }
             match xattr::set(&file, &name, value) {
-                // What this kernel, file system or kind of file does not have.
+                // The kernel, the file system or this type of file does not have the attribute.
                 Ok(()) | Err(Errno::EOPNOTSUPP | Errno::EPERM | Errno::EINVAL) => {}
                 Err(error) => return Err(error).at(path),
             }
@@ -189,7 +189,7 @@ impl Target {
         (Uid::from_raw(kept(entry.uid)), Gid::from_raw(kept(entry.gid)))
     }
 
-    /// Removes what is in the way, and says whether nothing is left there.
+    /// Removes what is in the way, and returns whether the name is free.
     fn make_way(&self, spot: &Spot, entry: &Entry, path: &[u8]) -> Result<bool, Error> {
         let found = match fstatat(&spot.directory, spot.name.as_c_str(), AtFlags::AT_SYMLINK_NOFOLLOW) {
             Err(Errno::ENOENT) => return Ok(true),
@@ -209,7 +209,7 @@ impl Target {
         Ok(true)
     }
 
-    /// Finds the directory of a name, and makes those that are missing.
+    /// Finds the directory that a name is in. Missing directories are made.
     fn spot(&self, path: &[u8]) -> Result<Spot, Error> {
         let (above, name) = match path.iter().rposition(|byte| *byte == b'/') {
             Some(at) => (&path[..at], &path[at + 1..]),
@@ -271,7 +271,7 @@ impl OpenDirectory {
     }
 }
 
-/// A name without `.` and double slashes; nothing for the directory itself.
+/// A name without `.` and double slashes; empty for the directory itself.
 fn normal(path: &[u8]) -> Result<Vec<u8>, Error> {
     let bad = |why| Err(Error::bad_archive(format!("the archive has the name {}, which {why}", shown(path))));
     if path.starts_with(b"/") {
@@ -285,7 +285,7 @@ fn normal(path: &[u8]) -> Result<Vec<u8>, Error> {
     Ok(parts.join(&b'/'))
 }
 
-/// What is wrong on the way to a name.
+/// The error of a directory on the way to a name.
 fn beneath(path: &[u8], error: Errno) -> Error {
     match error {
         Errno::EXDEV | Errno::ELOOP => {
@@ -296,7 +296,7 @@ fn beneath(path: &[u8], error: Errno) -> Error {
     }
 }
 
-/// Writing fails because of the file system, reading because of the archive.
+/// The error of copying contents: writing fails because of the file system, reading because of the archive.
 fn unpacking(path: &[u8], error: &io::Error) -> Error {
     match (error.kind(), error.raw_os_error()) {
         (io::ErrorKind::UnexpectedEof, _) => Error::bad_archive("the archive is incomplete"),

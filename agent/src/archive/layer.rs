@@ -31,7 +31,7 @@ pub fn send(layers: Layers, sink: &mut impl Write) -> Result<(), Error> {
     sender.finish()
 }
 
-/// Whiteouts are alike whenever they are made, so that the same changes are the same layer.
+/// Whiteouts have no time of their own, so that the same changes give the same layer.
 fn whiteout(sender: &mut Sender<impl Write>, path: Vec<u8>) -> Result<(), Error> {
     sender.append(&Entry { path, mode: 0o600, ..Entry::default() }, &mut io::empty())
 }

@@ -1,10 +1,11 @@
-//! The container's file system as archives: what the host asks for is done by a child of the agent, which nobody waits
-//! for and which enters the container's root, so that no path leads out of it.
+//! The container's file system as archives. A child of the agent does what the host asks for, so that the agent need
+//! not wait. The child enters the container's root, so that no path leads out of it.
 
 mod changes;
 mod error;
 mod extract;
 mod layer;
+mod limits;
 mod node;
 mod read;
 mod stat;
@@ -27,14 +28,12 @@ pub use error::Error;
 
 use crate::container::{Cgroup, Root};
 use crate::dial::Dial;
+use crate::place::Place;
 use crate::process;
-use crate::serve::Place;
 use error::At;
+use limits::CHUNK;
 
-/// How much is read from and written to a stream at a time, in bytes.
-const CHUNK: usize = 64 << 10;
-
-/// How long the container's processes may take to stand still. One that hangs in the kernel never does.
+/// How long the container's processes may take to stand still. A process that hangs in the kernel never does.
 const FREEZE_LIMIT: Duration = Duration::from_secs(10);
 
 /// What a task works with. It belongs to a child that does nothing else: its root directory is changed.
@@ -55,7 +54,7 @@ impl Archivist<'_> {
     /// Carries a task out.
     ///
     /// # Errors
-    /// When it cannot be carried out. What has been sent by then is cut short.
+    /// When the task fails. A stream that has begun by then ends early.
     pub fn run(&self, task: &ArchiveTask) -> Result<Option<PathStat>, Error> {
         match task {
             ArchiveTask::Stat { path, follow } => {
@@ -63,8 +62,8 @@ impl Archivist<'_> {
             }
             ArchiveTask::Read { path, follow } => {
                 let mut stream = self.dial()?;
-                // The whole of it is what an image could be made of: the container's own files, without what is
-                // mounted on them.
+                // The root is sent as an image would have it: the container's own files, without what is mounted
+                // on them.
                 let root = if stat::is_root(path) { self.enter_layers()? } else { self.enter()? };
                 let found =
                     read::read(&root, path, *follow, &mut BufWriter::with_capacity(CHUNK, &mut stream))?;
@@ -97,10 +96,10 @@ impl Archivist<'_> {
             .map_err(|failure| Error::io(failure.message))
     }
 
-    /// Enters the container as its first process sees it; its layers when there is none, or none any more.
+    /// Enters the container as its first process sees it. Without such a process it enters the layers.
     fn enter(&self) -> Result<Root, Error> {
         let Some(first) = self.first else { return self.enter_layers() };
-        // The root directory of the mount namespace comes with it.
+        // This changes to the root directory of the mount namespace too.
         match setns(first, CloneFlags::CLONE_NEWNS) {
             Err(Errno::ESRCH) => return self.enter_layers(),
             other => other.at("cannot enter the container")?,

@@ -17,10 +17,6 @@ use super::error::{At, Error};
 use crate::container::{MOUNT_POINT, file_type};
 use crate::sys::xattr;
 
-/// The deepest directory that is looked into: far deeper than any that somebody works in. Each level takes descriptors
-/// and a piece of the stack.
-pub const DEEPEST: usize = 512;
-
 /// What the attributes of the overlay itself start with.
 const OVERLAY: &[u8] = b"trusted.overlay.";
 
@@ -35,11 +31,11 @@ pub struct Node {
 }
 
 impl Node {
-    /// Finds a name in a directory, itself if it is a link. Nothing where it is gone by now. What is opened has no
-    /// side effects, and is what it was found to be.
+    /// Finds a name in a directory, without following a link; nothing where it is gone. Only regular files and
+    /// directories are opened, because opening them has no side effects.
     ///
     /// # Errors
-    /// Those of the file system.
+    /// When the file system refuses.
     pub fn find(directory: BorrowedFd<'_>, name: &CStr) -> nix::Result<Option<Self>> {
         match Self::open(directory, name) {
             Ok(node) => Ok(Some(node)),
@@ -64,10 +60,10 @@ impl Node {
         }
     }
 
-    /// Takes what was opened where `expected` was found before.
+    /// Takes a file that was opened where `expected` was found before.
     ///
     /// # Errors
-    /// ESTALE when somebody has put something else there meanwhile.
+    /// ESTALE when a file of another type has been put there meanwhile.
     pub fn of_open(open: OwnedFd, expected: &FileStat) -> nix::Result<Self> {
         let stat = fstat(&open)?;
         if file_type(&stat) != file_type(expected) {
@@ -81,13 +77,13 @@ impl Node {
         file_type(&self.stat)
     }
 
-    /// The directory that it is.
+    /// The open directory, if it is one.
     pub fn directory(&self) -> Option<BorrowedFd<'_>> {
         self.open.as_ref().filter(|_| self.kind() == SFlag::S_IFDIR).map(AsFd::as_fd)
     }
 
-    /// Its attributes that are not the overlay's or the agent's, by name; those of regular files and directories, for
-    /// nothing else has any that a program could have set.
+    /// Its attributes, by name, without those of the overlay and of the agent. Only regular files and directories have
+    /// attributes that a program could have set.
     ///
     /// # Errors
     /// Those of the file system.
@@ -98,7 +94,7 @@ impl Node {
         names.sort_unstable();
         let mut found = Vec::new();
         for name in names {
-            // One that has gone by now is none.
+            // It may be gone by now.
             if let Some(value) = xattr::get(open, &name)? {
                 found.push((name.into_bytes(), value));
             }
@@ -137,10 +133,11 @@ impl<W: Write> Sender<W> {
         Self { tar: Writer::new(sink), links: HashMap::new() }
     }
 
-    /// Sends a file under a name; of a directory only itself. Sockets mean nothing to anybody else and are left out.
+    /// Sends a file under a name. Of a directory it sends only the directory itself. Sockets are left out: they mean
+    /// nothing outside of the guest.
     ///
     /// # Errors
-    /// Those of either end.
+    /// When the file cannot be read, or the sink fails.
     pub fn send(&mut self, node: &Node, path: &[u8]) -> Result<(), Error> {
         let stat = &node.stat;
         let mut entry = Entry {
@@ -188,7 +185,7 @@ impl<W: Write> Sender<W> {
     /// Sends an entry as it is.
     ///
     /// # Errors
-    /// Those of either end.
+    /// When the contents cannot be read, or the sink fails.
     pub fn append(&mut self, entry: &Entry, contents: &mut dyn io::Read) -> Result<(), Error> {
         self.tar.append(entry, contents).at(&entry.path)
     }

@@ -9,11 +9,12 @@ use nix::fcntl::OFlag;
 use nix::sys::stat::SFlag;
 
 use super::error::{At, Error, shown};
-use super::node::{DEEPEST, Node, Sender, names};
+use super::limits::DEEPEST;
+use super::node::{Node, Sender, names};
 use super::stat::{self, Found};
 use crate::container::{Root, file_type};
 
-/// Sends what is at `path`. Names begin with its last part; those of the root with its entries.
+/// Sends what is at `path`. Names begin with the last part of the path. The root has none: its entries are sent.
 pub fn read(root: &Root, path: &str, follow: bool, sink: &mut impl Write) -> Result<PathStat, Error> {
     let Found { stat, target, told } = stat::look_up(root, path, follow)?;
     let failed = |error| Error::look_up(path, error);
@@ -38,7 +39,7 @@ pub fn read(root: &Root, path: &str, follow: bool, sink: &mut impl Write) -> Res
     Ok(told)
 }
 
-/// Sends what is in a directory, each name after `path`, which is as it was in the end.
+/// Sends what is in a directory, with `path` in front of each name. `path` is unchanged at the end.
 fn send_below(
     sender: &mut Sender<impl Write>,
     directory: BorrowedFd<'_>,

@@ -50,7 +50,7 @@ pub fn nofollow(follow: bool) -> OFlag {
     if follow { OFlag::empty() } else { OFlag::O_NOFOLLOW }
 }
 
-/// Whether a path is the root however it is written, by its names alone.
+/// Whether a path means the root, such as `/`, `//./` or `/..`. Only its text is looked at.
 pub fn is_root(path: &str) -> bool {
     Path::new(path).components().all(|part| !matches!(part, Component::Normal(_)))
 }

@@ -1,7 +1,8 @@
-//! From the kernel's first instruction in user space to the greeting. Every file access here is paid by every
-//! container, so there is none that is not needed.
+//! From the first instruction in user space to the greeting. The start of every container pays for each file access
+//! here, so there are only those that are needed.
 
 mod disks;
+mod error;
 mod mounts;
 mod overlay;
 
@@ -14,51 +15,21 @@ use std::time::Instant;
 use moat_protocol::{BootPhase, CONTROL_PORT, GuestMessage, LAST_WORDS, frame};
 
 pub use disks::{mount_image, mount_layer, settle};
+pub use error::{BootError, MountError};
 pub use mounts::mount_own;
 pub use overlay::mount_overlay;
 
 use crate::dial::Dial;
-use crate::kmsg;
 use crate::sys::poll::{self, Interest};
-
-/// Where things are in the agent's own file system, a small tmpfs that the container never sees.
-pub mod place {
-    /// The image, read-only.
-    pub const IMAGE: &str = "/image";
-    /// The writable disk.
-    pub const LAYER: &str = "/layer";
-    /// What the container has changed: the upper directory of the overlay.
-    pub const UPPER: &str = "/layer/upper";
-    /// The two joined: the container's root.
-    pub const ROOT: &str = "/root";
-    /// The files that are mounted over the container's /etc/hosts and its like.
-    pub const ETC: &str = "/etc";
-    /// The guest's devices.
-    pub const DEVICES: &str = "/dev";
-    /// The control groups.
-    pub const CGROUP: &str = "/cgroup";
-}
-
-/// Where the boot stopped, and why.
-#[derive(Debug, thiserror::Error)]
-#[error("{message}")]
-pub struct BootError {
-    /// The phase.
-    pub phase: BootPhase,
-    /// What was asked and what was wrong.
-    pub message: String,
-}
+use crate::{kmsg, place};
 
 /// Boots up to the greeting and returns the control connection.
 ///
 /// # Errors
-/// When a phase fails. The host has been told unless it could not be reached.
+/// When a phase fails. The host has been told, unless it could not be reached.
 pub fn run(dialer: &dyn Dial) -> Result<OwnedFd, BootError> {
     let mounted = mount_all();
-    let dialed = dialer.dial(CONTROL_PORT).map_err(|error| BootError {
-        phase: BootPhase::Dial,
-        message: format!("cannot reach the host on port {CONTROL_PORT}: {error}"),
-    });
+    let dialed = dialer.dial(CONTROL_PORT).map_err(BootError::Dial);
     match (mounted, dialed) {
         (Ok(()), Ok(control)) => greet(control),
         (Err(error), Ok(control)) => {
@@ -70,7 +41,7 @@ pub fn run(dialer: &dyn Dial) -> Result<OwnedFd, BootError> {
 }
 
 fn mount_all() -> Result<(), BootError> {
-    let at = |phase| move |message| BootError { phase, message };
+    let at = |phase| move |cause| BootError::Mount { phase, cause };
     mount_own().map_err(at(BootPhase::Mounts))?;
     kmsg::open();
     mount_image(Path::new("/dev/vda"), Path::new(place::IMAGE)).map_err(at(BootPhase::Disks))?;
@@ -81,17 +52,14 @@ fn mount_all() -> Result<(), BootError> {
 
 fn greet(control: OwnedFd) -> Result<OwnedFd, BootError> {
     let mut control = File::from(control);
-    frame::write(&mut control, &GuestMessage::Hello).map_err(|error| BootError {
-        phase: BootPhase::Dial,
-        message: format!("cannot greet the host: {error}"),
-    })?;
+    frame::write(&mut control, &GuestMessage::Hello).map_err(BootError::Greet)?;
     Ok(control.into())
 }
 
-/// Tells the host what was wrong, and gives it time to read that: power is off right after.
+/// Tells the host what was wrong and waits until it has read that: the power goes off right after.
 fn say_goodbye(control: OwnedFd, error: &BootError) {
     let mut control = File::from(control);
-    let message = GuestMessage::BootFailed { phase: error.phase, message: error.message.clone() };
+    let message = GuestMessage::BootFailed { phase: error.phase(), message: error.to_string() };
     if let Err(error) = frame::write(&mut control, &message) {
         kmsg::log(format_args!("cannot tell the host: {error}"));
         return;
@@ -105,7 +73,7 @@ fn say_goodbye(control: OwnedFd, error: &BootError) {
             (Err(_), _) => return,
             (Ok(()), 0) if left.is_zero() => return,
             (Ok(()), 0) => {}
-            // Whatever the host still says is of no use; it closing the connection is what counts.
+            // What the host still says is of no use. The end comes when it closes the connection.
             (Ok(()), _) if matches!(control.read(&mut [0; 64]), Ok(0) | Err(_)) => return,
             (Ok(()), _) => {}
         }

@@ -7,11 +7,13 @@ use std::path::Path;
 
 use nix::mount::{MsFlags, mount};
 
-/// Options besides the directories; all are named so that a kernel's built-in defaults do not matter.
-/// - `xino=off`: inode numbers are those of the two disks, small ones. With it on, those of the image would have bit
-///   63 set: 32-bit programs without large file support could not stat(2) a single file, and whatever keeps them in
-///   a double (JavaScript) would take neighbours for one file. The price: a file of the image has another device
-///   number than its directory, and both its numbers change with the first write to it.
+use super::error::MountError;
+
+/// Options besides the directories. All are named, so that the kernel's defaults do not matter.
+/// - `xino=off`: inode numbers are the small ones of the two disks. With it on, those of the image would have bit 63
+///   set: 32-bit programs without large file support could not stat(2) a single file, and a program that keeps
+///   numbers in a double (JavaScript) would take neighbours for one file. The price: a file of the image has another
+///   device number than its directory, and both its numbers change with the first write to it.
 /// - `metacopy=off`, `redirect_dir=off`: the layer alone says what has changed, file by file; nothing in it points
 ///   into an image by path. Renaming a directory of the image copies it, as under Docker.
 /// - `index=off`: no file handles of the image's inodes are stored in the layer; a rebuilt image disk may number
@@ -23,13 +25,11 @@ const OPTIONS: &str = "xino=off,metacopy=off,redirect_dir=off,index=off";
 /// Joins the `image` and the `layer`'s directories `upper` and `work` at `root`.
 ///
 /// # Errors
-/// In words.
-pub fn mount_overlay(image: &Path, layer: &Path, root: &Path) -> Result<(), String> {
+/// When the layer cannot be prepared, or the kernel refuses.
+pub fn mount_overlay(image: &Path, layer: &Path, root: &Path) -> Result<(), MountError> {
     let (upper, work) = (layer.join("upper"), layer.join("work"));
     if create(&upper)? {
-        like_the_image(image, &upper).map_err(|error| {
-            format!("cannot give the writable layer the image's root permissions: {error}")
-        })?;
+        like_the_image(image, &upper).map_err(MountError::Permissions)?;
     }
     create(&work)?;
     let options = format!(
@@ -39,19 +39,19 @@ pub fn mount_overlay(image: &Path, layer: &Path, root: &Path) -> Result<(), Stri
         work.display()
     );
     mount(Some("overlay"), root, Some("overlay"), MsFlags::empty(), Some(options.as_str()))
-        .map_err(|error| format!("cannot join the image and the writable layer: {error}"))
+        .map_err(MountError::Overlay)
 }
 
-/// Creates a directory and says whether it is new.
-fn create(directory: &Path) -> Result<bool, String> {
+/// Creates a directory and returns whether it is new.
+fn create(directory: &Path) -> Result<bool, MountError> {
     match fs::create_dir(directory) {
         Ok(()) => Ok(true),
         Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(false),
-        Err(error) => Err(format!("cannot create {}: {error}", directory.display())),
+        Err(cause) => Err(MountError::Create { path: directory.to_owned(), cause }),
     }
 }
 
-/// The root of an overlay is the upper one's, so that has to start out with the image's owner and mode.
+/// Gives `upper` the owner and mode of the image's root: the root of an overlay has those of the upper directory.
 fn like_the_image(image: &Path, upper: &Path) -> std::io::Result<()> {
     let metadata = fs::metadata(image)?;
     chown(upper, Some(metadata.uid()), Some(metadata.gid()))?;

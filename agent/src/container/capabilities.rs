@@ -3,8 +3,7 @@
 use moat_protocol::guest::Capabilities;
 use nix::errno::Errno;
 
-use crate::failure::Context;
-use crate::failure::Failure;
+use crate::failure::{Context, Failure};
 use crate::sys::process::{CapabilitySets, drop_bounding, raise_ambient, set_capabilities};
 
 /// The names in the order of the kernel's numbers.
@@ -61,8 +60,8 @@ pub struct Sets {
 }
 
 impl Sets {
-    /// Reads the sets for a process of the given user. Only root has effective and permitted capabilities of its own;
-    /// any other user has the ambient ones, and the rest would be lost at execve anyway.
+    /// Reads the sets for a process of the given user. Only root has effective and permitted capabilities of its own.
+    /// Another user has the ambient ones; execve(2) would take the rest.
     pub fn parse(names: &Capabilities, uid: u32) -> Result<Self, Failure> {
         let bounding = bits(&names.bounding)?;
         let ambient = bits(&names.ambient)?;
@@ -78,7 +77,7 @@ impl Sets {
         Ok(Self { bounding, ambient, kept })
     }
 
-    /// Takes everything else out of the bounding set, for good. It needs CAP_SETPCAP.
+    /// Reduces the process's bounding set to this one, for good. Needs CAP_SETPCAP.
     pub fn limit(&self) -> Result<(), Failure> {
         for number in 0..u64::BITS {
             if self.bounding & (1 << number) != 0 {
@@ -93,7 +92,7 @@ impl Sets {
         Ok(())
     }
 
-    /// Sets the rest. It needs the capabilities to be permitted still.
+    /// Sets the other sets of the process. The capabilities must still be permitted.
     pub fn apply(&self) -> Result<(), Failure> {
         set_capabilities(self.kept).context("cannot set the capabilities")?;
         for number in (0..u64::BITS).filter(|number| self.ambient & (1 << number) != 0) {

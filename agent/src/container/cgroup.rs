@@ -17,10 +17,10 @@ pub struct Cgroup {
 }
 
 impl Cgroup {
-    /// Creates it, with a limit to the number of its processes if there is to be one.
+    /// Creates the group, and limits the number of its processes if there is a limit.
     ///
     /// # Errors
-    /// When it cannot be created, or not limited.
+    /// When the group cannot be created or limited.
     pub fn create(path: &Path, processes: Option<u32>) -> Result<Self, Failure> {
         let what = "cannot create the container's control group";
         fs::create_dir(path).context(what)?;
@@ -35,20 +35,20 @@ impl Cgroup {
         Ok(created)
     }
 
-    /// Where it is.
+    /// The path of its directory.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Its directory.
+    /// Its directory, open.
     pub fn as_fd(&self) -> BorrowedFd<'_> {
         self.directory.as_fd()
     }
 
-    /// The control group that a process of the container is in, which may be below this one.
+    /// The control group that a process of the container is in: this one or one below it.
     ///
     /// # Errors
-    /// When it is elsewhere, or gone.
+    /// When the process is elsewhere, or gone.
     pub fn of(&self, pid: Pid) -> nix::Result<File> {
         let groups = fs::read_to_string(format!("/proc/{pid}/cgroup")).map_err(|_| Errno::ESRCH)?;
         let group = groups.lines().find_map(|line| line.strip_prefix("0::")).ok_or(Errno::ENOENT)?;
@@ -67,7 +67,7 @@ impl Cgroup {
         fs::write(self.path.join("pids.max"), limit)
     }
 
-    /// Makes every process in it stand still, or lets them go on. It takes a moment until the last one does.
+    /// Makes every process in it stand still, or lets them go on. The last one does so a moment later.
     ///
     /// # Errors
     /// When the kernel refuses.
@@ -81,7 +81,7 @@ impl Cgroup {
         events.is_ok_and(|events| events.lines().any(|line| line == "frozen 1"))
     }
 
-    /// Whether the kernel killed something in it, or below it, for want of memory.
+    /// Whether the kernel killed a process in it, or below it, because memory ran out.
     pub fn oom_killed(&self) -> bool {
         // Without the memory controller there is no such file, and nothing to report.
         fs::read_to_string(self.path.join("memory.events")).is_ok_and(|events| counts_oom_kills(&events))
@@ -95,7 +95,7 @@ impl Cgroup {
         fs::write(self.path.join("cgroup.kill"), "1")
     }
 
-    /// Removes it once it is empty. The guest is about to end, so it does not matter when that fails.
+    /// Removes it once it is empty. A failure does not matter, because the guest is about to end.
     pub fn remove(&self) {
         let _ = fs::remove_dir(&self.path);
     }

@@ -24,11 +24,12 @@ use crate::failure::{Context, Failure};
 use crate::process::{StatusWriter, Stdio};
 use crate::{kmsg, sys};
 
-/// The files that a process starts with are open to everyone, without write permission for others.
+/// The umask of a process: what it makes can be read by all users, and written by its own.
 pub const UMASK: u32 = 0o022;
 
-/// Makes a fork of the agent one of its own: descriptors, signals, the kernel's favour. `joined` is the descriptor that
-/// it still needs beside its streams. What it creates until the user takes over has the mode that it is given.
+/// Makes a fork of the agent a process of its own: it closes the agent's descriptors, resets signals and sets the OOM
+/// score. `joined` is the descriptor that it still needs beside its streams. The umask is zero from here on, so that
+/// files get the modes that they are made with.
 pub fn detach(
     process: &Process,
     stdio: &Stdio,
@@ -42,7 +43,7 @@ pub fn detach(
     sys::process::reset_signals().context("cannot reset the signals")?;
     sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None).context("cannot reset the signals")?;
     if let Some(score) = process.oom_score_adj {
-        // The agent's /proc still, where `self` is this process too.
+        // This is still the agent's /proc, in which `self` is this process.
         fs::write("/proc/self/oom_score_adj", score.to_string())
             .context(&format!("cannot set the OOM score adjustment to {score}"))?;
     }
@@ -78,8 +79,8 @@ impl<'a> Command<'a> {
         })
     }
 
-    /// Takes over the calling process: streams, limits, user, capabilities, command. Where the process is to be
-    /// `supervised`, a child does the last step.
+    /// Takes over the calling process: streams, limits, user, capabilities, command. If the process is `supervised`, a
+    /// child runs the command.
     pub fn become_it(
         mut self,
         streams: Streams,
@@ -114,7 +115,7 @@ impl<'a> Command<'a> {
     }
 }
 
-/// Enters the working directory and makes sure that it is inside the root: getcwd(2) has no path for anything else.
+/// Enters the working directory and makes sure that it is inside the root: elsewhere getcwd(2) has no absolute path.
 fn enter(directory: &OwnedFd, path: &str) -> Result<(), Failure> {
     let what = format!("cannot enter the working directory \"{path}\"");
     fchdir(directory).context(&what)?;
@@ -124,8 +125,7 @@ fn enter(directory: &OwnedFd, path: &str) -> Result<(), Failure> {
     }
 }
 
-/// Puts the process's streams in place and gives them to the user, who may want to open them again by way of
-/// /dev/stdout.
+/// Puts the process's streams in place and gives them to the user, who may open them again through /dev/stdout.
 fn connect(streams: Streams, uid: u32) -> Result<(), Failure> {
     let what = "cannot connect the process's streams";
     let owner = Some(Uid::from_raw(uid));
@@ -145,7 +145,7 @@ fn connect(streams: Streams, uid: u32) -> Result<(), Failure> {
     prepare(stderr).and_then(dup2_stderr).context(what)
 }
 
-/// Becomes the user, with the capabilities that are left to it.
+/// Becomes the user, with the user's capabilities.
 fn become_user(identity: &Identity, capabilities: &Sets, no_new_privileges: bool) -> Result<(), Failure> {
     let what = "cannot become the user";
     capabilities.limit()?;

@@ -12,7 +12,7 @@ use nix::unistd::symlinkat;
 
 use crate::sys::mount::clone_tree;
 
-/// Name, major and minor of the character devices; everyone may read and write them.
+/// Name, major and minor of the character devices. All users may read and write them.
 const NODES: [(&str, u64, u64); 6] =
     [("null", 1, 3), ("zero", 1, 5), ("full", 1, 7), ("random", 1, 8), ("urandom", 1, 9), ("tty", 5, 0)];
 
@@ -37,7 +37,7 @@ pub struct Node {
     number: u64,
 }
 
-/// Lists every device of the guest that is in `dev`, a devtmpfs. What is mounted below it is left out.
+/// Lists every device of the guest that is in `dev`, a devtmpfs. File systems that are mounted below it are left out.
 ///
 /// # Errors
 /// When it cannot be read.
@@ -65,7 +65,7 @@ fn list_below(dev: &Path, below: &Path, filesystem: u64, found: &mut Vec<Node>) 
     Ok(())
 }
 
-/// Adds nodes to a /dev that has the usual ones, which stay as they are.
+/// Adds nodes to a /dev. Those that are there stay as they are.
 ///
 /// # Errors
 /// Those of mkdirat(2) and mknodat(2).
@@ -117,7 +117,7 @@ impl Devices {
         openat(&self.0, c"null", OFlag::O_RDWR | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW, Mode::empty())
     }
 
-    /// Makes the file that a terminal is mounted on.
+    /// Makes /dev/console, the file that a terminal is mounted on.
     ///
     /// # Errors
     /// Those of openat(2).

@@ -9,13 +9,12 @@ use moat_protocol::StartFailure;
 use nix::errno::Errno;
 use nix::unistd::{AccessFlags, access, execve};
 
-use crate::failure::Failure;
-use crate::failure::reason;
+use crate::failure::{Failure, reason};
 
 /// Looks a command up: a path as it is, a name in `path`, the PATH of the container's environment.
 ///
 /// # Errors
-/// When there is none, or it cannot be executed by the calling process's user.
+/// When there is no such command, or the calling process's user cannot execute it.
 pub fn find(command: &str, path: Option<&str>) -> Result<PathBuf, Failure> {
     if command.contains('/') {
         return match executable(Path::new(command)) {
@@ -43,19 +42,19 @@ pub fn find(command: &str, path: Option<&str>) -> Result<PathBuf, Failure> {
     }
 }
 
-/// Becomes the program. Returns only when that is not possible.
+/// Becomes the program. Returns only the reason why that is not possible.
 pub fn become_program(program: &Path, arguments: &[CString], environment: &[CString]) -> Failure {
     let path = match CString::new(program.as_os_str().as_bytes()) {
         Ok(path) => path,
         Err(_) => return Failure::setup("a zero byte in the command"),
     };
     let Err(error) = execve(&path, arguments, environment);
-    // Also ENOENT is the program's fault here: its interpreter, or that of its script, is missing.
+    // The program is there: ENOENT means that its interpreter, or that of its script, is missing.
     let message = format!("exec {}: {}", program.display(), reason(error));
     Failure { kind: kind(error), message }
 }
 
-/// Checks what execve would.
+/// Checks what execve(2) would.
 fn executable(path: &Path) -> Result<(), Errno> {
     let metadata =
         fs::metadata(path).map_err(|error| error.raw_os_error().map_or(Errno::EIO, Errno::from_raw))?;
@@ -76,10 +75,10 @@ fn kind(error: Errno) -> StartFailure {
     }
 }
 
-/// The strings of an argument list or an environment as execve takes them.
+/// The strings of an argument list or an environment as execve(2) takes them.
 ///
 /// # Errors
-/// When one has a zero byte, which would cut it.
+/// When a string has a zero byte, which would cut it.
 pub fn c_strings<S: AsRef<OsStr>>(what: &str, strings: &[S]) -> Result<Vec<CString>, Failure> {
     let convert = |string: &S| CString::new(string.as_ref().as_bytes());
     let converted: Result<Vec<_>, _> = strings.iter().map(convert).collect();

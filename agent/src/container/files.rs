@@ -10,8 +10,7 @@ use moat_protocol::{Dns, HostsEntry, MAX_DNS_ENTRIES};
 
 use super::mounts::mount_file;
 use super::root::Root;
-use crate::failure::Context;
-use crate::failure::Failure;
+use crate::failure::{Context, Failure};
 use crate::sys::mount::clone_tree;
 
 /// The name of the container's /etc/hosts in the agent's directory.
@@ -19,7 +18,7 @@ pub const HOSTS: &str = "hosts";
 
 const RESOLV_CONF: &str = "resolv.conf";
 
-/// A copy of /etc/resolv.conf that the container cannot reach: shows whether it has changed its own.
+/// A copy of /etc/resolv.conf that the container cannot reach. It shows whether the container has changed its own.
 const RESOLV_CONF_AS_WRITTEN: &str = "resolv.conf.as-written";
 
 const FILES: [(&str, &str); 3] =
@@ -28,7 +27,7 @@ const FILES: [(&str, &str); 3] =
 /// The files, ready to be mounted.
 pub struct Files(Vec<(&'static str, OwnedFd)>);
 
-/// Writes the files into `directory` and takes hold of them. The umask must be zero.
+/// Writes the files into `directory` and makes a mount of each. The umask must be zero.
 pub fn prepare(spec: &ContainerSpec, directory: &Path) -> Result<Files, Failure> {
     let resolv_conf = resolv_conf(&spec.network.dns)?;
     fs::write(directory.join(RESOLV_CONF_AS_WRITTEN), &resolv_conf)
@@ -53,10 +52,10 @@ impl Files {
     }
 }
 
-/// Has `dns` in the container's /etc/resolv.conf, whose file is in `directory`. What the container has made of it stays.
+/// Writes `dns` to the container's /etc/resolv.conf, whose file is in `directory`, unless the container has changed it.
 ///
 /// # Errors
-/// When an entry would not stay one word, or the file cannot be written.
+/// When an entry is more than one word, or the file cannot be written.
 pub fn renew_resolv_conf(directory: &Path, dns: &Dns) -> Result<(), Failure> {
     let what = "cannot renew /etc/resolv.conf";
     let (file, copy) = (directory.join(RESOLV_CONF), directory.join(RESOLV_CONF_AS_WRITTEN));
@@ -65,18 +64,17 @@ pub fn renew_resolv_conf(directory: &Path, dns: &Dns) -> Result<(), Failure> {
         return Ok(());
     }
     fs::write(&copy, &text).context(what)?;
-    // In place: it is mounted over the container's.
+    // In place, because it is mounted over the container's.
     fs::write(&file, text).context(what)
 }
 
 /// Entries as lines of an /etc/hosts.
 ///
 /// # Errors
-/// When one of them would not stay one line.
+/// When an entry is more than one line.
 pub fn hosts_lines(entries: &[HostsEntry]) -> Result<String, Failure> {
     let mut text = String::new();
     for entry in entries {
-        // One entry must stay one line.
         if !std::iter::once(&entry.address).chain(&entry.names).all(|word| is_word(word)) {
             return Err(Failure::setup(format!("a hosts entry is not an address and names: {entry:?}")));
         }
@@ -85,7 +83,7 @@ pub fn hosts_lines(entries: &[HostsEntry]) -> Result<String, Failure> {
     Ok(text)
 }
 
-/// Without name servers an empty file keeps whoever built the image from naming one.
+/// The text of an /etc/resolv.conf. Without name servers it is empty, so that the image cannot name one.
 fn resolv_conf(dns: &Dns) -> Result<String, Failure> {
     let words = || dns.search.iter().chain(&dns.options);
     if dns.servers.len().max(dns.search.len()).max(dns.options.len()) > MAX_DNS_ENTRIES {
@@ -104,7 +102,7 @@ fn resolv_conf(dns: &Dns) -> Result<String, Failure> {
     Ok(servers + &line("search", &dns.search) + &line("options", &dns.options))
 }
 
-/// Whether a text cannot become more than one word of a line.
+/// Whether a text is one word of a line.
 fn is_word(text: &str) -> bool {
     !text.is_empty()
         && !text.contains(|c: char| c.is_whitespace() || c.is_control() || matches!(c, '#' | ';'))

@@ -1,9 +1,9 @@
 //! The container's first process between its birth and its execve.
 //!
-//! It is a fork of the agent in new PID, mount, UTS and IPC namespaces. The root is changed before anything is
-//! mounted: from then on no path, however the image bends it, can lead to the agent's own file system. The order of
-//! the rest follows from who may do what: mounts before the root becomes read-only, limits and look-ups as root,
-//! then the user, then the command as the user sees it.
+//! It is a fork of the agent in new PID, mount, UTS and IPC namespaces. It changes the root before it mounts anything:
+//! from then on no path of the image can lead to the agent's own file system. The rest is ordered by what each step
+//! needs: mounts before the root becomes read-only, limits and look-ups as root, then the user, then the command as the
+//! user sees it.
 
 use std::convert::Infallible;
 use std::os::fd::{AsFd, OwnedFd};
@@ -20,15 +20,15 @@ use super::command::{self, Command, Streams, UMASK};
 use super::root::{Root, Wanted};
 use super::{devices, files, mounts, sysctls, terminal, user};
 use crate::failure::{Context, Failure};
+use crate::place::Place;
 use crate::process::{StatusWriter, Stdio};
-use crate::serve::Place;
 use crate::sys;
 use crate::sys::mount::{attr, set_attributes};
 
-/// Sets the container up and becomes its command; what goes wrong is reported.
+/// Sets the container up and becomes its command. A failure is reported to the agent.
 pub fn run(spec: &ContainerSpec, place: &Place, stdio: Stdio, status: StatusWriter) -> ! {
     let Err(failure) = try_run(spec, place, stdio, &status);
-    // When the agent is gone there is nobody to tell.
+    // Reporting fails only when the agent is gone.
     let _ = status.failed(&failure);
     sys::process::exit_now(1)
 }
@@ -42,7 +42,7 @@ fn try_run(
     let process = &spec.process;
     let command = Command::new(process)?;
     command::detach(process, &stdio, status, None)?;
-    // Not at birth: there the namespace's root would be the agent's own cgroup.
+    // Not at birth: then the namespace's root would be the agent's own control group.
     unshare(CloneFlags::CLONE_NEWCGROUP).context("cannot enter a cgroup namespace")?;
     let files = files::prepare(spec, &place.etc)?;
     let extra = if spec.all_devices {
@@ -67,26 +67,26 @@ fn try_run(
         let whole = root.look_up(Path::new("/"), OFlag::O_PATH).context("cannot open the root")?;
         set_attributes(whole.as_fd(), attr::RDONLY).context("cannot make the root read-only")?;
     }
-    // The null device of the container, so that it is the same file as its /dev/null.
+    // The container's null device, so that it is the same file as its /dev/null.
     let null = devices.as_ref().and_then(|devices| devices.open_null().ok());
     command.become_it(Streams { stdio, terminal, null }, &cwd, &identity, spec.init)
 }
 
-/// Changes the root and lets go of the old one.
+/// Changes the root and unmounts the old one.
 fn enter_root(new: &Path) -> Result<Root, Failure> {
     let what = "cannot enter the container's root file system";
     let none = None::<&str>;
-    // What happens to mounts here must not happen to the agent's.
+    // Changes of mounts here must not reach the agent's.
     mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none).context(what)?;
     nix::unistd::chdir(new).context(what)?;
-    // The old root comes to lie on top of the new one, and is then taken off: no directory for it is needed.
+    // The old root is stacked on the new one and then unmounted, so it needs no directory.
     pivot_root(".", ".").context(what)?;
     umount2(".", MntFlags::MNT_DETACH).context(what)?;
     nix::unistd::chdir("/").context(what)?;
     Root::open(Path::new("/")).context(what)
 }
 
-/// Opens the working directory and creates it where it is missing, as root, with mode 755, as Docker does.
+/// Opens the working directory. A missing one is created as Docker does it: owned by root, with mode 755.
 fn working_directory(root: &Root, path: &str) -> Result<OwnedFd, Failure> {
     if !path.starts_with('/') {
         return Err(Failure::setup(format!(

@@ -1,8 +1,8 @@
 //! A process that joins a running container, between its birth and its execve.
 //!
 //! It is a fork of the agent that was born in the container's PID namespace and control group. It enters the other
-//! namespaces of the container's first process; the mount namespace brings the root directory along. The container
-//! is at work meanwhile and owns every path: all of them are resolved as in [`super::root`].
+//! namespaces of the container's first process; the root directory comes with the mount namespace. The container runs
+//! meanwhile and can change every path, so all paths are resolved as in [`super::root`].
 
 use std::convert::Infallible;
 use std::os::fd::{BorrowedFd, OwnedFd};
@@ -21,17 +21,17 @@ use crate::failure::{Context, Failure};
 use crate::process::{StatusWriter, Stdio};
 use crate::sys;
 
-/// The namespaces that are entered here; the network is the guest's, or the container's where it has its own.
+/// The namespaces that are entered here. The network is the guest's, unless the container made a namespace of its own.
 const NAMESPACES: CloneFlags = CloneFlags::CLONE_NEWNS
     .union(CloneFlags::CLONE_NEWUTS)
     .union(CloneFlags::CLONE_NEWIPC)
     .union(CloneFlags::CLONE_NEWCGROUP)
     .union(CloneFlags::CLONE_NEWNET);
 
-/// Enters the container of the process that `first` means and becomes the command; what goes wrong is reported.
+/// Enters the container of the process `first` and becomes the command. A failure is reported to the agent.
 pub fn run(spec: &ExecSpec, first: BorrowedFd<'_>, stdio: Stdio, status: StatusWriter) -> ! {
     let Err(failure) = try_run(spec, first, stdio, &status);
-    // When the agent is gone there is nobody to tell.
+    // Reporting fails only when the agent is gone.
     let _ = status.failed(&failure);
     sys::process::exit_now(1)
 }
@@ -44,10 +44,10 @@ fn try_run(
 ) -> Result<Infallible, Failure> {
     let process = &spec.process;
     let command = Command::new(process)?;
-    // The container's processes see this one. None may look into it while it still is the agent inside.
+    // The container's processes see this one. They must not look into it while it still has the agent's memory.
     prctl::set_dumpable(false).context("cannot hide the agent's memory")?;
     command::detach(process, &stdio, status, Some(first))?;
-    // The agent's: the container may have done anything to its own.
+    // The agent's null device: the container may have replaced its own.
     let null = open("/dev/null", OFlag::O_RDWR | OFlag::O_CLOEXEC, Mode::empty()).ok();
     setns(first, NAMESPACES).context("cannot enter the container")?;
     let root = Root::open(Path::new("/")).context("cannot enter the container's root file system")?;

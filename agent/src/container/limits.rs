@@ -2,8 +2,7 @@
 
 use moat_protocol::guest::Rlimit;
 
-use crate::failure::Context;
-use crate::failure::Failure;
+use crate::failure::{Context, Failure};
 use crate::sys::process::set_limit;
 
 /// The names that OCI knows, in the order of the kernel's numbers.

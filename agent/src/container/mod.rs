@@ -33,13 +33,13 @@ pub use root::{MOUNT_POINT, Root, file_type, open_within};
 use crate::dial::Dial;
 use crate::failure::{Context, Failure};
 use crate::kmsg;
+use crate::place::Place;
 use crate::process::{self, Process};
-use crate::serve::Place;
 use crate::sys::namespace::{Child, Fork};
 
 /// The container.
 pub struct Container {
-    /// The host's name for its first process, with which it ends.
+    /// The host's name for its first process. The container ends with it.
     pub first: ProcessId,
     /// Its control group.
     pub cgroup: Cgroup,
@@ -51,7 +51,7 @@ impl Container {
     /// Starts the first process, PID 1 of the container.
     ///
     /// # Errors
-    /// When it cannot even be tried.
+    /// When the process cannot be made. What goes wrong in the process itself it reports later.
     pub fn start(
         id: ProcessId,
         token: &StreamToken,
@@ -85,7 +85,7 @@ impl Container {
     /// Starts one more process. The container's first process must be running.
     ///
     /// # Errors
-    /// When it cannot even be tried.
+    /// As [`Self::start`].
     pub fn exec(
         &self,
         id: ProcessId,
@@ -111,10 +111,10 @@ impl Container {
     /// Forks into the container's PID namespace and control group.
     fn fork_inside(&self) -> nix::Result<Option<Child>> {
         let own = File::open("/proc/self/ns/pid").map_err(|_| Errno::ENOENT)?;
-        // The agent itself stays where it is: the namespace is that of its next child.
+        // This is the namespace of the agent's next child; the agent itself stays in its own.
         setns(self.pidfd(), CloneFlags::CLONE_NEWPID)?;
         let child = match self.fork_into(self.cgroup.as_fd()) {
-            // A container that is allowed to may have divided its control group, and a divided one takes no process.
+            // A container with the privilege may have divided its control group, and a divided one takes no process.
             Err(Errno::EBUSY) => self.cgroup.of(self.pid).and_then(|group| self.fork_into(group.as_fd())),
             other => other,
         };

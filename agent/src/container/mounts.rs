@@ -10,7 +10,7 @@ use nix::fcntl::OFlag;
 use nix::sys::stat::{SFlag, fstat};
 
 use super::devices::{self, Devices, Node};
-use super::options;
+use super::options::{self, OptionError, Options};
 use super::root::{Root, Wanted, file_type};
 use crate::failure::Failure;
 use crate::failure::{Context, reason};
@@ -19,12 +19,35 @@ use crate::sys::mount::{NewFilesystem, attach, attr, clone_tree, set_attributes}
 /// The file systems that a container can ask for. All of them are made of the guest's memory: none has a source.
 const KINDS: [&str; 6] = ["proc", "sysfs", "devpts", "mqueue", "cgroup2", "tmpfs"];
 
+/// Why a file system cannot be mounted.
+#[derive(Debug, thiserror::Error)]
+enum MountError {
+    #[error("the file system must be one of {}", KINDS.join(", "))]
+    Kind,
+    #[error("the destination must be an absolute path")]
+    Destination,
+    #[error(transparent)]
+    Option(#[from] OptionError),
+    #[error("a zero byte in the {0}")]
+    ZeroByte(&'static str),
+    /// The reason that the file system itself gives, which says more than the number.
+    #[error("{0}")]
+    Filesystem(String),
+    #[error("the image has something else than a directory there")]
+    NotADirectory,
+    #[error("{}", reason(*.0))]
+    Kernel(#[from] Errno),
+}
+
 /// Mounts everything that the specification asks for, in order, and returns the devices of /dev, `more` among them.
 pub fn mount_all(root: &Root, mounts: &[Mount], more: &[Node]) -> Result<Option<Devices>, Failure> {
     let mut found = None;
     for mount in mounts {
-        let made = mount_one(root, mount)?;
-        // Filled at once: what is mounted next may well be below it.
+        let made = mount_one(root, mount).map_err(|error| {
+            let Mount { destination, kind, .. } = mount;
+            Failure::setup(format!("cannot mount {kind} at {destination}: {error}"))
+        })?;
+        // It is filled at once, because the next mounts may be below it.
         if mount.kind == "tmpfs" && Path::new(&mount.destination) == Path::new("/dev") {
             found = Some(devices::populate(made, more).context("cannot fill /dev")?);
         }
@@ -32,31 +55,26 @@ pub fn mount_all(root: &Root, mounts: &[Mount], more: &[Node]) -> Result<Option<
     Ok(found)
 }
 
-fn mount_one(root: &Root, mount: &Mount) -> Result<OwnedFd, Failure> {
+fn mount_one(root: &Root, mount: &Mount) -> Result<OwnedFd, MountError> {
     let Mount { destination, kind, source, options } = mount;
-    let failed =
-        |why: &dyn std::fmt::Display| Failure::setup(format!("cannot mount {kind} at {destination}: {why}"));
     if !KINDS.contains(&kind.as_str()) {
-        return Err(failed(&format_args!("the file system must be one of {}", KINDS.join(", "))));
+        return Err(MountError::Kind);
     }
     if !destination.starts_with('/') {
-        return Err(failed(&"the destination must be an absolute path"));
+        return Err(MountError::Destination);
     }
-    let options = options::parse(options).map_err(|error| failed(&error))?;
-    let made = make(kind, source.as_deref(), &options).map_err(|why| failed(&why))?;
-    let target = mount_point(root, mount).map_err(|why| failed(&why))?;
-    attach(made.as_fd(), target.as_fd()).map_err(|error| failed(&reason(error)))?;
+    let made = make(kind, source.as_deref(), &options::parse(options)?)?;
+    attach(made.as_fd(), mount_point(root, mount)?.as_fd())?;
     Ok(made)
 }
 
 /// Makes a file system that is not attached anywhere yet.
-fn make(kind: &str, source: Option<&str>, options: &options::Options) -> Result<OwnedFd, String> {
-    let kind = CString::new(kind).map_err(|_| "a zero byte in the type".to_owned())?;
-    let filesystem = NewFilesystem::open(&kind).map_err(reason)?;
-    // The reason that the file system itself gives says more than the number.
-    let why = |error| filesystem.complaint().unwrap_or_else(|| reason(error));
+fn make(kind: &str, source: Option<&str>, options: &Options) -> Result<OwnedFd, MountError> {
+    let kind = CString::new(kind).map_err(|_| MountError::ZeroByte("type"))?;
+    let filesystem = NewFilesystem::open(&kind)?;
+    let why = |error| filesystem.complaint().map_or(MountError::Kernel(error), MountError::Filesystem);
     if let Some(source) = source {
-        let source = CString::new(source).map_err(|_| "a zero byte in the source".to_owned())?;
+        let source = CString::new(source).map_err(|_| MountError::ZeroByte("source"))?;
         filesystem.set(c"source", Some(&source)).map_err(why)?;
     }
     for (key, value) in &options.filesystem {
@@ -65,19 +83,19 @@ fn make(kind: &str, source: Option<&str>, options: &options::Options) -> Result<
     filesystem.mount(options.attributes).map_err(why)
 }
 
-/// Opens the directory to mount on. Nobody expects /proc or /sys elsewhere than they say, and what the container
-/// trusts in them must not lie where a link of the image put it.
-fn mount_point(root: &Root, mount: &Mount) -> Result<OwnedFd, String> {
+/// Opens the directory to mount on. /proc and /sys are where their paths say: what the container trusts in them must
+/// not lie where a link of the image put it.
+fn mount_point(root: &Root, mount: &Mount) -> Result<OwnedFd, MountError> {
     let path = Path::new(&mount.destination);
     if matches!(mount.kind.as_str(), "proc" | "sysfs") {
         match root.look_up(path, OFlag::O_PATH | OFlag::O_NOFOLLOW) {
-            Ok(found) if file_type(&fstat(&found).map_err(reason)?) != SFlag::S_IFDIR => {
-                return Err("the image has something else than a directory there".to_owned());
+            Ok(found) if file_type(&fstat(&found)?) != SFlag::S_IFDIR => {
+                return Err(MountError::NotADirectory);
             }
             _ => {}
         }
     }
-    root.ensure_mount_point(path, Wanted::Directory).map_err(reason)
+    Ok(root.ensure_mount_point(path, Wanted::Directory)?)
 }
 
 /// Mounts a file, prepared by [`clone_tree`], over the one at `path`.
@@ -106,7 +124,7 @@ fn hide(root: &Root, path: &str, devices: Option<&Devices>) -> nix::Result<()> {
         empty.set(c"size", Some(c"0"))?;
         empty.mount(attr::RDONLY | attr::NOSUID | attr::NODEV | attr::NOEXEC)?
     } else {
-        // It is the device that was made here, not whatever the image calls /dev/null.
+        // The device that was made here, not what the image calls /dev/null.
         devices.ok_or(Errno::ENODEV)?.clone_null()?
     };
     attach(cover.as_fd(), target.as_fd())
@@ -126,7 +144,7 @@ pub fn protect(root: &Root, paths: &[String]) -> Result<(), Failure> {
     Ok(())
 }
 
-/// What is at `path`, or nothing: a kernel without some feature has no file for it either.
+/// What is at `path`, if it exists. A kernel without a feature has no file for it.
 fn existing(root: &Root, path: &str) -> nix::Result<Option<OwnedFd>> {
     match root.look_up(Path::new(path), OFlag::O_PATH) {
         Ok(found) => Ok(Some(found)),

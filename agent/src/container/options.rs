@@ -4,12 +4,12 @@ use std::ffi::CString;
 
 use crate::sys::mount::attr;
 
-/// Options, told apart by who they are for.
+/// Options, sorted into those of the mount and those of the file system.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Options {
     /// Flags of the mount, of [`attr`].
     pub attributes: u64,
-    /// What the file system itself is told.
+    /// Options of the file system itself.
     pub filesystem: Vec<(CString, Option<CString>)>,
 }
 
@@ -26,7 +26,7 @@ pub fn parse(options: &[String]) -> Result<Options, OptionError> {
     let mut parsed = Options::default();
     for option in options {
         let (set, clear) = match option.as_str() {
-            // No mount of the container is shared with anything, so these say what is so anyway.
+            // No mount of the container is shared, so these change nothing.
             "" | "defaults" | "private" | "rprivate" | "bind-propagation=rprivate" => (0, 0),
             "ro" => (attr::RDONLY, 0),
             "rw" => (0, attr::RDONLY),

@@ -18,18 +18,18 @@ use crate::sys::xattr;
 /// As many links in one path as the kernel itself follows.
 const MOST_LINKS: usize = 40;
 
-/// How often a path is opened anew because of what happened meanwhile. A container that renames without pause can make
-/// many attempts fail, but hardly as many.
+/// How often the opening of a path is repeated because of a change meanwhile. A container that renames without pause
+/// can make many attempts fail, but hardly this many.
 const MOST_ATTEMPTS: usize = 1000;
 
-/// The attribute of what was created here for the sake of mounting something on it. It is no change that the container
-/// made: `archive::changes` passes such entries over for as long as they are empty.
+/// The attribute of files and directories that were created here to mount something on them. The container did not make
+/// them: `archive::changes` passes over such entries while they are empty.
 pub const MOUNT_POINT: &CStr = c"trusted.moat.mount-point";
 
 /// A root directory.
 pub struct Root(OwnedFd);
 
-/// What for something is created.
+/// Why a file or directory is created.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Purpose {
     Use,
@@ -54,8 +54,7 @@ impl Root {
         open(path, OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty()).map(Self)
     }
 
-    /// Opens what is at `path`. With `O_PATH` nothing is opened really, so that neither a fifo nor a device can do
-    /// harm.
+    /// Opens what is at `path`. With `O_PATH` a fifo or a device is not really opened, and can do no harm.
     ///
     /// # Errors
     /// Those of openat2(2).
@@ -63,11 +62,11 @@ impl Root {
         open_within(&self.0, path.as_os_str(), flags, ResolveFlag::RESOLVE_IN_ROOT)
     }
 
-    /// Opens what is at `path` with `O_PATH`, and creates it and the directories above it where they are missing.
-    /// A link that points to nothing is followed: what it points to is created, inside the root.
+    /// Opens what is at `path` with `O_PATH`. It is created where it is missing, with the directories above it. A link
+    /// that points to nothing is followed: its target is created, inside the root.
     ///
     /// # Errors
-    /// ENOTDIR or EISDIR when something else than what is wanted is in the way.
+    /// ENOTDIR or EISDIR when a file of the wrong type is in the way.
     pub fn ensure(&self, path: &Path, wanted: Wanted) -> nix::Result<OwnedFd> {
         self.ensure_for(Purpose::Use, path, wanted)
     }
@@ -75,7 +74,7 @@ impl Root {
     /// As [`Self::ensure`], and what is created is marked as a [`MOUNT_POINT`].
     ///
     /// # Errors
-    /// As there.
+    /// As [`Self::ensure`].
     pub fn ensure_mount_point(&self, path: &Path, wanted: Wanted) -> nix::Result<OwnedFd> {
         self.ensure_for(Purpose::Mounting, path, wanted)
     }
@@ -88,7 +87,7 @@ impl Root {
         }
     }
 
-    /// Goes down one component at a time, holding every directory on the way, so that `..` needs no look-up.
+    /// Goes down one component at a time and keeps every directory on the way open, so that `..` needs no look-up.
     fn create(&self, purpose: Purpose, path: &Path, wanted: Wanted) -> nix::Result<OwnedFd> {
         let mut left = VecDeque::new();
         push_front(&mut left, path);
@@ -146,11 +145,11 @@ fn open_name(directory: BorrowedFd<'_>, name: &OsStr) -> nix::Result<OwnedFd> {
 
 /// Opens a path that `scope`, `RESOLVE_IN_ROOT` or `RESOLVE_BENEATH`, keeps inside `directory`.
 ///
-/// The kernel gives a `..` up with EAGAIN when anything in the machine was renamed or mounted meanwhile, for it cannot
-/// tell then whether the way still leads inside.
+/// The kernel gives up a path with `..` with EAGAIN when a file of the machine was renamed or mounted meanwhile: it can
+/// no longer tell whether the path leads inside.
 ///
 /// # Errors
-/// Those of openat2(2); EAGAIN only when each of [`MOST_ATTEMPTS`] met such a change.
+/// Those of openat2(2); EAGAIN only when each of `MOST_ATTEMPTS` attempts met such a change.
 pub fn open_within(
     directory: impl AsFd,
     path: &OsStr,
@@ -165,8 +164,7 @@ pub fn open_within(
         .unwrap_or_else(|| openat2(&directory, path, how))
 }
 
-/// Whether a link is one of /proc that stands for an open file. Whatever else is wrong with it shows when it is
-/// followed.
+/// Whether a link is one of /proc that stands for an open file. Other errors of the link show when it is followed.
 fn is_magic(directory: BorrowedFd<'_>, name: &OsStr) -> bool {
     matches!(open_within(directory, name, OFlag::O_PATH, ResolveFlag::RESOLVE_BENEATH), Err(Errno::ELOOP))
 }
@@ -189,7 +187,7 @@ fn create_name(
         }
     };
     if purpose == Purpose::Mounting {
-        // A file system that cannot keep it is no part of what the container changed either.
+        // On a file system that cannot keep the mark it is not needed: changes are read from the overlay alone.
         let _ = xattr::set(&created, MOUNT_POINT, b"");
     }
     open_name(directory, name)

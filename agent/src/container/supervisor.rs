@@ -17,7 +17,7 @@ const SIGNAL_CODE: i32 = 128;
 /// # Errors
 /// Those of clone3(2).
 pub fn split() -> nix::Result<()> {
-    // PID 1 has no default actions: what is blocked waits for it, whatever the signal.
+    // PID 1 has no default actions, so every signal is blocked and waited for.
     let all = SigSet::all();
     sigprocmask(SigmaskHow::SIG_SETMASK, Some(&all), None)?;
     match Fork::default().fork() {
@@ -28,8 +28,8 @@ pub fn split() -> nix::Result<()> {
 }
 
 fn supervise(command: Pid, signals: &SigSet) -> ! {
-    // It is the agent's program still, and nobody's to look into. The streams and the start are the command's now:
-    // their ends must not wait for this process. What fails here only shows in ps(1).
+    // This process still has the agent's memory, which the container must not see. The command has the streams and
+    // reports the start: their ends must not wait for this process. A failure here shows in ps(1) at most.
     let _ = prctl::set_dumpable(false);
     let _ = prctl::set_name(c"init");
     let _ = setsid();

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use crate::failure::{Context, Failure};
 
-/// Sets parameters in the namespaces of the calling process. The path is the agent's own /proc: what a file below
-/// /proc/sys stands for is a matter of who opens it.
+/// Sets parameters in the namespaces of the calling process. The path is in the agent's own /proc: a file below
+/// /proc/sys stands for the parameter in the namespace of the process that opens it.
 pub fn apply(sysctls: &BTreeMap<String, String>) -> Result<(), Failure> {
     for (name, value) in sysctls {
         let path = path(name)
@@ -17,8 +17,8 @@ pub fn apply(sysctls: &BTreeMap<String, String>) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Where a parameter is. As with sysctl(8) the first separator decides: after a dot, dots separate and slashes stand
-/// for dots, so that `net.ipv4.conf.eth0/1.forwarding` can be said; after a slash everything stands for itself.
+/// The path of a parameter. As with sysctl(8) the first separator decides. If it is a dot, dots separate and slashes
+/// stand for dots, as in `net.ipv4.conf.eth0/1.forwarding`. If it is a slash, every character stands for itself.
 fn path(name: &str) -> Option<PathBuf> {
     let allowed = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'.' | b'_' | b'-' | b'/');
     if !name.bytes().all(allowed) {

@@ -11,8 +11,7 @@ use nix::sys::stat::{Mode, SFlag, fstat, major, minor};
 
 use super::devices::Devices;
 use super::root::{Root, file_type};
-use crate::failure::Context;
-use crate::failure::Failure;
+use crate::failure::{Context, Failure};
 use crate::process::StatusWriter;
 use crate::sys;
 use crate::sys::mount::{attach, clone_tree};
@@ -74,13 +73,14 @@ impl Pair {
     }
 }
 
-/// Neither end is a path: /dev is the tmpfs that was filled here, and the terminal is in the devpts that was opened.
+/// Mounts the terminal at /dev/console. No path is looked up: /dev is the tmpfs that the agent filled, and the terminal
+/// is in the devpts that was opened.
 fn show_as_console(devices: &Devices, pts: &OwnedFd, name: &CString) -> nix::Result<()> {
     let console = clone_tree(pts, name)?;
     attach(console.as_fd(), devices.make_console()?.as_fd())
 }
 
-/// A size of zero means that nobody knows it.
+/// The size, unless it is zero, which means that it is not known.
 fn terminal_size(size: ConsoleSize) -> Option<TerminalSize> {
     let rows = u16::try_from(size.height).ok()?;
     let columns = u16::try_from(size.width).ok()?;

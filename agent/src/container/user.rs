@@ -1,6 +1,6 @@
 //! Who the process runs as: Docker's `[user][:group]`, resolved against the container's own files.
 //!
-//! A number is always an id, also when a user has it for a name. Ids go from 0 to 2^31-1; a larger number is an error
+//! A number is always an id, even when a user has it for a name. Ids go from 0 to 2^31-1; a larger number is an error
 //! and never wraps around to 0 (CVE-2024-40635).
 
 use std::ffi::OsString;
@@ -33,7 +33,7 @@ pub struct Identity {
     pub home: OsString,
 }
 
-/// Why nobody can be found, in Docker's words where it has some.
+/// Why the user or group cannot be found, in Docker's words where it has some.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[allow(missing_docs)] // each says it itself
 pub enum UserError {
@@ -52,7 +52,7 @@ pub enum UserError {
 const PASSWD: &str = "/etc/passwd";
 const GROUP: &str = "/etc/group";
 
-/// Finds out who `user` is.
+/// Resolves `user`.
 ///
 /// # Errors
 /// When there is no such user or group, or the files cannot be read.
@@ -62,7 +62,7 @@ pub fn resolve(root: &Root, user: &str) -> Result<Identity, UserError> {
     resolve_in(&passwd, &group, user)
 }
 
-/// Reads a file of the image, of which nothing is known: it may be missing, huge, or no file at all.
+/// Reads a file of the image, which may be missing, huge, or no regular file.
 fn read(root: &Root, file: &'static str) -> Result<Vec<u8>, UserError> {
     let unreadable = |why: String| UserError::Unreadable { file, why };
     let path = Path::new(file);
@@ -70,7 +70,7 @@ fn read(root: &Root, file: &'static str) -> Result<Vec<u8>, UserError> {
         Err(Errno::ENOENT | Errno::ENOTDIR) => return Ok(Vec::new()),
         other => other.map_err(|error| unreadable(crate::failure::reason(error)))?,
     };
-    // A fifo would wait for a writer, and opening some devices does things.
+    // Opening a fifo would wait for a writer, and opening a device can have side effects.
     let kind = fstat(&found).map_err(|error| unreadable(crate::failure::reason(error)))?;
     if file_type(&kind) != SFlag::S_IFREG {
         return Err(unreadable("it is not a regular file".to_owned()));
@@ -78,7 +78,7 @@ fn read(root: &Root, file: &'static str) -> Result<Vec<u8>, UserError> {
     let file = root
         .look_up(path, OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY)
         .map_err(|error| unreadable(crate::failure::reason(error)))?;
-    // Beside a container that runs somebody may have put something else there meanwhile.
+    // A running container may have put another file there meanwhile.
     let kind = fstat(&file).map_err(|error| unreadable(crate::failure::reason(error)))?;
     if file_type(&kind) != SFlag::S_IFREG {
         return Err(unreadable("it is not a regular file".to_owned()));
@@ -101,7 +101,7 @@ enum Wanted<'a> {
 }
 
 impl<'a> Wanted<'a> {
-    /// What does not fit in 64 bits is a name that nobody has.
+    /// A number that does not fit in 64 bits is taken for a name, which no entry has.
     fn parse(text: &'a str) -> Self {
         text.parse().map_or(Self::Name(text), Self::Number)
     }
@@ -156,7 +156,8 @@ fn resolve_in(passwd: &[u8], group: &[u8], user: &str) -> Result<Identity, UserE
     } else {
         identity.gid = find_group(group, group_part, user)?;
     }
-    // Without this a file's "everyone but the group" could be had by leaving the group (CVE-2022-36109).
+    // Without this a process could drop the group, and then open files that are closed to the group alone
+    // (CVE-2022-36109).
     if !identity.groups.contains(&identity.gid) {
         identity.groups.insert(0, identity.gid);
     }
@@ -239,7 +240,7 @@ mod tests {
             ("2147483647:2147483647", 2_147_483_647, 2_147_483_647, &[2_147_483_647], "/"),
             ("0000", 0, 0, &[0, 4], "/root"),
             ("nohome", 5, 6, &[6], "/"),
-            // A number is an id, also where somebody is called by it.
+            // A number is an id, even where a user has it for a name.
             ("1234", 1234, 0, &[0], "/"),
             ("77", 77, 78, &[78], "/odd"),
             ("77:55", 77, 55, &[55], "/odd"),

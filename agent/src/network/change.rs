@@ -1,6 +1,5 @@
-//! Interfaces that come and go while the container runs: the VM has devices in store, and a driver takes them up and
-//! lets go of them when it is told to. The kernel makes whoever tells it wait for that, so this runs in a child of the
-//! agent.
+//! Interfaces that come and go while the container runs. The VM has spare devices, and a driver is bound to one or
+//! unbound from it. The kernel makes the caller wait for that, so this runs in a child of the agent.
 
 use std::fs::{self, File};
 use std::io::Write;
@@ -12,6 +11,7 @@ use moat_protocol::{HostsEntry, Interface, MacAddress};
 use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::Mode;
 
+use super::interface;
 use super::links::{Device, Links};
 use crate::container::hosts_lines;
 use crate::failure::{Context, Failure};
@@ -21,24 +21,24 @@ use crate::sys::poll::{self, Interest};
 /// How long a device may take to become an interface.
 const LIMIT: Duration = Duration::from_secs(10);
 
-/// Takes a device of the VM into use; `hosts_file` is the container's /etc/hosts. Of an interface that is there already
-/// only the gateways are new.
+/// Takes a device of the VM into use; `hosts_file` is the container's /etc/hosts. An interface that is there already
+/// only gets its gateways.
 ///
 /// # Errors
-/// In words.
+/// When the interface is not within the protocol's limits, or the kernel refuses.
 pub fn connect(
     device: &str,
     interface: &Interface,
     hosts: &[HostsEntry],
     hosts_file: &Path,
 ) -> Result<(), Failure> {
-    super::check(interface)?;
+    interface::check(interface)?;
     let lines = hosts_lines(hosts)?;
-    // Subscribed before the driver is told: what happens in between is not missed.
+    // The subscription comes before the driver is bound, so that no event is missed.
     let news = Socket::link_news().context("cannot hear of network devices")?;
     let links = Links::open().context("cannot speak to the kernel's network")?;
     let found = match find(&links, interface.mac)? {
-        // It is in use, and from now on the way out as well.
+        // It is in use already.
         Some(found) if found.name == interface.name => return links.lead_out(found.index, interface),
         Some(found) => found,
         None => {
@@ -52,10 +52,10 @@ pub fn connect(
     file.write_all(lines.as_bytes()).context(what)
 }
 
-/// Lets go of a device of the VM.
+/// Takes a device of the VM out of use.
 ///
 /// # Errors
-/// In words.
+/// When the kernel refuses.
 pub fn disconnect(device: &str, mac: MacAddress, hosts_file: &Path) -> Result<(), Failure> {
     let links = Links::open().context("cannot speak to the kernel's network")?;
     let Some(found) = find(&links, mac)? else { return Ok(()) };
@@ -63,7 +63,7 @@ pub fn disconnect(device: &str, mac: MacAddress, hosts_file: &Path) -> Result<()
         links.addresses(found.index).context("cannot list the addresses of a network interface")?;
     tell_driver("unbind", device)?;
     let what = "cannot remove lines from /etc/hosts";
-    // The container may have made anything of its file.
+    // As bytes: the container may have written anything to its file.
     let text = fs::read(hosts_file).context(what)?;
     let kept = without(&text, |word| {
         std::str::from_utf8(word)
@@ -72,7 +72,7 @@ pub fn disconnect(device: &str, mac: MacAddress, hosts_file: &Path) -> Result<()
             .is_some_and(|it| addresses.contains(&it))
     });
     if kept.len() != text.len() {
-        // In place: it is mounted over the container's.
+        // In place, because it is mounted over the container's.
         fs::write(hosts_file, kept).context(what)?;
     }
     Ok(())
@@ -101,7 +101,7 @@ fn wait_for(links: &Links, news: &Socket, mac: MacAddress) -> Result<Device, Fai
     }
 }
 
-/// Writes the device's name to a file of the driver. The agent itself has no sysfs, so one is made for this.
+/// Writes the device's name to a file of the driver. The agent itself has no sysfs, so one is mounted for this.
 fn tell_driver(verb: &str, device: &str) -> Result<(), Failure> {
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_');
     if device.is_empty() || device.len() > 64 || !device.bytes().all(allowed) {

@@ -18,8 +18,8 @@ const IFINFO_SIZE: usize = 16;
 /// The length of struct ifaddrmsg in bytes.
 const IFADDR_SIZE: usize = 8;
 
-/// What is set for every interface before it is brought up. The host has decided who has which address: nobody else on
-/// the network may give one out, and there is nothing to wait for before one is used.
+/// What is set for every interface before it is brought up. The host decides on addresses: no router may give one out,
+/// and an address can be used without a wait for duplicates.
 const IPV6_OPTIONS: [(&str, &str); 4] =
     [("accept_ra", "0"), ("autoconf", "0"), ("accept_dad", "0"), ("dad_transmits", "0")];
 
@@ -28,7 +28,7 @@ const IPV6_OPTIONS: [(&str, &str); 4] =
 pub struct Device {
     /// The kernel's number for it.
     pub index: u32,
-    /// What it is called now.
+    /// Its current name.
     pub name: String,
     /// Its hardware address.
     pub mac: MacAddress,
@@ -85,10 +85,10 @@ impl Links {
         self.change(device.index, false, |a| a.text(libc::IFLA_IFNAME, name))
     }
 
-    /// Names a device, brings it up, and gives it its addresses and routes. There may be nothing on it yet.
+    /// Names a device, brings it up, and gives it its addresses and routes. It must not have any yet.
     ///
     /// # Errors
-    /// The first thing that did not work, in words.
+    /// The first step that failed.
     pub fn configure(&self, index: u32, interface: &Interface) -> Result<(), Failure> {
         let name = &interface.name;
         let failed = |what: &str| format!("cannot {what} the network interface {name}");
@@ -108,10 +108,10 @@ impl Links {
         self.lead_out(index, interface)
     }
 
-    /// Sends what is for nobody on the device's networks to its gateways, if it has any.
+    /// Adds default routes through the interface's gateways, if it has any.
     ///
     /// # Errors
-    /// The first thing that did not work, in words.
+    /// The first route that could not be added.
     pub fn lead_out(&self, index: u32, interface: &Interface) -> Result<(), Failure> {
         let name = &interface.name;
         let gateways = [interface.gateway_v4.map(IpAddr::V4), interface.gateway_v6.map(IpAddr::V6)];
@@ -181,7 +181,7 @@ fn device(content: &[u8]) -> Option<Device> {
 /// The index and the address of an RTM_NEWADDR message.
 fn address(content: &[u8]) -> Option<(u32, IpAddr)> {
     let index = u32::from_ne_bytes(content.get(4..8)?.try_into().ok()?);
-    // IPv4 has both, and they differ on a line between two; IPv6 has the second only.
+    // IPv4 has both, which differ on a point-to-point link. IPv6 has only the second.
     let of = |wanted| {
         attributes(&content[IFADDR_SIZE..]).find(|(kind, _)| *kind == wanted).map(|(_, value)| value)
     };
@@ -191,7 +191,7 @@ fn address(content: &[u8]) -> Option<(u32, IpAddr)> {
     Some((index, address.ok()?))
 }
 
-/// A guest's kernel without IPv6 has nothing to be set.
+/// Sets the IPv6 options of an interface. A kernel without IPv6 has none.
 fn set_ipv6_options(name: &str, enabled: bool) -> io::Result<()> {
     let set = |option: &str, value: &str| match fs::write(
         format!("/proc/sys/net/ipv6/conf/{name}/{option}"),
@@ -219,7 +219,7 @@ fn octets(address: IpAddr) -> Vec<u8> {
     }
 }
 
-/// The address that means everybody on the network, where there can be more than two.
+/// The broadcast address. A network of at most two addresses has none.
 fn broadcast(address: &InterfaceAddress) -> Option<[u8; 4]> {
     let IpAddr::V4(ip) = address.address else { return None };
     let host_bits = u32::MAX.checked_shr(address.prefix.into()).unwrap_or(0);

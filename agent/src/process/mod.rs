@@ -1,4 +1,4 @@
-//! One process that the host asked for, seen from the agent: its start, its streams, its terminal, its end.
+//! One process that the host asked for, as the agent sees it: its start, streams, terminal and end.
 
 mod status;
 mod stdio;
@@ -23,14 +23,14 @@ use stdio::HostEnds;
 pub struct Process {
     /// The host's name for it.
     pub id: ProcessId,
-    /// Its number; nothing once it has been reaped.
+    /// Its number, until it has been reaped.
     pub pid: Option<Pid>,
     start: Start,
     relays: Vec<Relay>,
-    /// What a terminal's streams are to be connected to as soon as there is a terminal.
+    /// The host's ends of a terminal's streams, until the process hands the terminal over.
     awaited: Option<HostEnds>,
     terminal: Option<OwnedFd>,
-    /// A size that was asked for before there was a terminal.
+    /// The last size that was asked for, maybe before there was a terminal.
     size: Option<TerminalSize>,
 }
 
@@ -41,18 +41,18 @@ enum Start {
     Failed,
 }
 
-/// How a start came out.
+/// The result of a start.
 pub enum News {
     /// The process runs what it was asked to run.
     Started,
-    /// It could not.
+    /// The process could not be started.
     Failed(Failure),
 }
 
-/// What of a process can be waited on.
+/// The parts of a process that can be waited on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Part {
-    /// How its start came out: [`Process::take_news`].
+    /// The result of its start, see [`Process::take_news`].
     News,
     /// The sink of the relay with this number.
     Sink(usize),
@@ -61,10 +61,10 @@ pub enum Part {
 }
 
 impl Process {
-    /// Connects the streams and has `birth` fork the process. Whether that works out is told by [`Self::take_news`].
+    /// Connects the streams and calls `birth`, which forks the process. [`Self::take_news`] tells whether it starts.
     ///
     /// # Errors
-    /// When it cannot even be tried.
+    /// When the streams cannot be connected or the process cannot be made.
     pub fn start(
         id: ProcessId,
         token: &StreamToken,
@@ -89,17 +89,17 @@ impl Process {
         self.pid.is_some() && matches!(self.start, Start::Done)
     }
 
-    /// Whether it never came to run what it was asked to.
+    /// Whether its start failed.
     pub fn failed(&self) -> bool {
         matches!(self.start, Start::Failed)
     }
 
-    /// Whether it has ended and everything that it wrote has been delivered.
+    /// Whether it has been reaped and its output has been delivered.
     pub fn is_over(&self) -> bool {
         self.pid.is_none() && self.relays.is_empty()
     }
 
-    /// What to wait on for news of its start, while there can be any.
+    /// The descriptor to wait on for the result of its start, until that is known.
     pub fn news_fd(&self) -> Option<BorrowedFd<'_>> {
         match &self.start {
             Start::Underway(reader) => Some(reader.as_fd()),
@@ -107,7 +107,7 @@ impl Process {
         }
     }
 
-    /// What to wait on for the streams.
+    /// The descriptors to wait on for the streams.
     pub fn stream_interests(&self) -> impl Iterator<Item = (Part, BorrowedFd<'_>, Events)> {
         self.relays.iter().enumerate().flat_map(|(at, relay)| {
             let (sink, events) = relay.sink_interest();
@@ -117,7 +117,7 @@ impl Process {
         })
     }
 
-    /// Moves what can be moved of the streams, now that something is up at a part.
+    /// Moves bytes of the streams after `events` at a part.
     pub fn pump(&mut self, part: Part, events: Events, buffer: &mut [u8]) {
         match part {
             Part::News => {}
@@ -134,17 +134,17 @@ impl Process {
         }
     }
 
-    /// Lets go of streams that are over. Parts have other numbers afterwards.
+    /// Drops streams that are over. The numbers of parts change.
     pub fn sweep(&mut self) {
         if self.relays.iter().any(|relay| relay.is_over() && relay.is_terminal_output()) {
-            // Nobody sees the terminal any more: with its last descriptor it hangs up, as a line would.
+            // The host no longer reads the terminal. With its last descriptor it hangs up, as a line would.
             self.relays.retain(|relay| !relay.is_terminal());
             self.terminal = None;
         }
         self.relays.retain(|relay| !relay.is_over());
     }
 
-    /// How the start came out, once that is known.
+    /// The result of the start, once it is known.
     pub fn take_news(&mut self) -> Option<News> {
         loop {
             let Start::Underway(reader) = &self.start else { return None };
@@ -186,7 +186,7 @@ impl Process {
         Ok(())
     }
 
-    /// Sends a signal by number. One that has been reaped has no number here any more, so a recycled one is never hit.
+    /// Sends a signal by number. A process that has been reaped has no number here, so a recycled number is never hit.
     pub fn signal(&self, signal: i32) {
         let Some(pid) = self.pid else { return };
         if let Err(error) = sys::process::kill(pid, signal) {

@@ -1,4 +1,5 @@
-//! How the process that is being started reports to the agent: messages over a pair of sockets that execve closes.
+//! How a process that is being started reports to the agent: by messages over a pair of sockets, which execve(2)
+//! closes.
 
 use std::io::IoSlice;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -10,7 +11,7 @@ use nix::sys::socket::{AddressFamily, ControlMessage, MsgFlags, SockFlag, SockTy
 use crate::failure::Failure;
 use crate::sys;
 
-/// The longest message of a failure that is passed on, in bytes.
+/// The longest message of a failure, in bytes. The rest is cut.
 const LONGEST_MESSAGE: usize = 8 << 10;
 
 const TERMINAL: u8 = b'T';
@@ -24,13 +25,13 @@ pub struct StatusReader(OwnedFd);
 /// The process's end.
 pub struct StatusWriter(OwnedFd);
 
-/// What is reported.
+/// What the process reports.
 pub enum Status {
     /// The master of the terminal.
     Terminal(OwnedFd),
     /// The process could not be started.
     Failed(Failure),
-    /// The process runs: execve has closed its end.
+    /// The process runs: execve(2) has closed its end.
     Running,
 }
 
@@ -80,7 +81,7 @@ impl StatusWriter {
 }
 
 impl StatusReader {
-    /// What to wait on.
+    /// The descriptor to wait on.
     pub fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()
     }
@@ -88,7 +89,7 @@ impl StatusReader {
     /// The next report, if there is one.
     ///
     /// # Errors
-    /// Those of recvmsg(2), and EPROTO for a report that is none.
+    /// Those of recvmsg(2), and EPROTO for bytes that are no report.
     pub fn receive(&self) -> nix::Result<Option<Status>> {
         let mut bytes = [0; LONGEST_MESSAGE + 1];
         let (length, master) = match sys::socket::receive(self.0.as_fd(), &mut bytes) {

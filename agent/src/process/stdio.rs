@@ -1,4 +1,4 @@
-//! What a process's streams are: connections to the host on one side, pipes or a terminal on the other.
+//! The streams of a process: connections to the host on one side, pipes or a terminal on the other.
 
 use std::os::fd::{AsFd, OwnedFd};
 
@@ -15,15 +15,15 @@ use crate::streams::{End, Relay};
 /// The streams that a process is to have.
 #[derive(Debug, Clone, Copy)]
 pub struct Wanted {
-    /// Whether its input is the host's; else it reads the end of file.
+    /// Whether its input comes from the host; if not, it reads the end of file.
     pub stdin: bool,
-    /// Whether its output goes to the host; else nowhere.
+    /// Whether its output goes to the host; if not, it is thrown away.
     pub output: bool,
     /// Whether both are a terminal.
     pub terminal: bool,
 }
 
-/// A process's descriptors 0 to 2, where it is not the terminal that takes their place. What is missing is null.
+/// A process's descriptors 0 to 2, if they are no terminal. A missing one becomes the null device.
 #[derive(Default)]
 pub struct Stdio {
     /// Its standard input.
@@ -50,7 +50,7 @@ impl HostEnds {
         Ok(Self { output: dial(wanted.output, Stream::Output)?, stdin: dial(wanted.stdin, Stream::Stdin)? })
     }
 
-    /// Makes pipes: the process's ends, and what carries the agent's ends to the host.
+    /// Makes the process's pipes, and the relays between them and the host.
     ///
     /// # Errors
     /// Those of pipe2(2).
@@ -72,7 +72,8 @@ impl HostEnds {
         Ok((stdio, relays))
     }
 
-    /// Connects a terminal. What it says is read also when nobody wants it, or its processes would wait for ever.
+    /// Connects a terminal. Its output is read even when the host does not want it, or its processes would wait for
+    /// ever.
     ///
     /// # Errors
     /// Those of dup(2) and, where there is no output, open(2).
@@ -90,7 +91,7 @@ impl HostEnds {
     }
 }
 
-/// Opens a stream connection to the host and says what it is for.
+/// Opens a stream connection to the host and tells the host what it is for.
 ///
 /// # Errors
 /// When the host does not answer.

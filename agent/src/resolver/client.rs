@@ -1,5 +1,5 @@
-//! One program that asks over TCP: each message comes after its length in two bytes (RFC 1035, 4.2.2). It gets its
-//! answer before its next query is read.
+//! A program that asks over TCP. Each message follows its length in two bytes (RFC 1035, 4.2.2). The next query is read
+//! after the answer to the one before.
 
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
@@ -21,11 +21,11 @@ pub struct Client {
 }
 
 enum State {
-    /// A query is coming; so much of it and its length has arrived.
+    /// A query is arriving: the bytes so far, with its length.
     Reading(Vec<u8>),
     /// The host has the query.
     Waiting,
-    /// So much of the answer is still to be written.
+    /// The answer is being written: the bytes that are left.
     Writing(Vec<u8>),
 }
 
@@ -35,12 +35,12 @@ impl Client {
         Self { id, stream, state: State::Reading(Vec::new()) }
     }
 
-    /// What to wait on.
+    /// The descriptor to wait on.
     pub fn as_fd(&self) -> BorrowedFd<'_> {
         self.stream.as_fd()
     }
 
-    /// What to wait for.
+    /// The events to wait for.
     pub fn interest(&self, takes_more: bool) -> Events {
         match self.state {
             State::Reading(_) if takes_more => poll::IN,
@@ -49,10 +49,10 @@ impl Client {
         }
     }
 
-    /// Goes on, and returns a query once it is complete.
+    /// Reads or writes what is possible, and returns a query once it is complete.
     ///
     /// # Errors
-    /// When the program is gone or talks nonsense.
+    /// When the program is gone, or sends what is no query.
     pub fn advance(&mut self, events: Events, takes_more: bool) -> io::Result<Option<Vec<u8>>> {
         let gone = || io::Error::from(io::ErrorKind::ConnectionAborted);
         let query = match &mut self.state {
@@ -65,7 +65,7 @@ impl Client {
                 }
                 return Ok(None);
             }
-            // There is nothing to do but to see that it has gone.
+            // While the host has the query, only the end of the connection matters.
             _ if events & poll::GONE != 0 => return Err(gone()),
             _ => None,
         };
@@ -75,9 +75,9 @@ impl Client {
         Ok(query)
     }
 
-    /// Gives the program its answer.
+    /// Takes the answer, to be written next.
     pub fn answer(&mut self, answer: &[u8]) {
-        // What the host sends has a length in two bytes, too.
+        // An answer's length fits: the host sends it in two bytes.
         let mut message = (answer.len() as u16).to_be_bytes().to_vec();
         message.extend(answer);
         self.state = State::Writing(message);

@@ -1,4 +1,4 @@
-//! The connection that carries queries to the host and answers back, without ever waiting.
+//! The connection that carries queries to the host and answers back. It never waits.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -10,7 +10,7 @@ use super::client::write_some;
 use crate::streams::set_nonblocking;
 use crate::sys::poll::{self, Events};
 
-/// With this much unsent no further query is taken.
+/// With this many bytes unsent no further query is taken.
 const UNSENT_LIMIT: usize = 64 << 10;
 
 /// The connection.
@@ -31,12 +31,12 @@ impl Link {
         Ok(Self { socket: socket.into(), unsent: Vec::new(), received: Vec::new() })
     }
 
-    /// What to wait on.
+    /// The descriptor to wait on.
     pub fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
     }
 
-    /// What to wait for.
+    /// The events to wait for.
     pub fn interest(&self) -> Events {
         poll::IN | if self.unsent.is_empty() { 0 } else { poll::OUT }
     }
@@ -67,7 +67,7 @@ impl Link {
     /// The next message, if it has arrived in full.
     ///
     /// # Errors
-    /// When the host has closed the connection or what arrives is no message.
+    /// When the host has closed the connection, or sends what is no message.
     pub fn receive(&mut self) -> io::Result<Option<(NamesHeader, Vec<u8>)>> {
         loop {
             let header = match self.received.first_chunk::<NAMES_HEADER>() {

@@ -1,8 +1,9 @@
-//! The container's name server: programs ask 127.0.0.11, the host answers. The agent only carries: it reads no DNS.
+//! The container's name server: programs ask 127.0.0.11, and the host answers. The agent passes messages on and reads
+//! no DNS.
 //!
-//! Nothing here can be made to grow. So many queries are pending and no more: until one is answered no other is read, and
-//! the kernel drops what does not fit in the sockets' buffers. The host answers every query in the end, so there are no
-//! clocks here. When too many connections are open, the oldest makes room.
+//! Its memory is bounded. With [`MAX_PENDING`] queries pending no other is read until one is answered, and the kernel
+//! drops what does not fit in the sockets' buffers. The host answers every query within a bounded time, so there are no
+//! timers here. When too many connections are open, the oldest is closed.
 
 mod client;
 mod link;
@@ -27,7 +28,7 @@ use link::Link;
 /// How many programs may be connected over TCP.
 const MAX_CLIENTS: usize = 16;
 
-/// Who waits for an answer.
+/// The program that waits for an answer.
 #[derive(Debug, Clone, Copy)]
 enum Asker {
     Udp(SocketAddr),
@@ -46,11 +47,11 @@ pub struct Resolver {
     pending: Vec<(u32, Asker)>,
     last_tag: u32,
     last_client: u32,
-    /// The rules that bring port 53 here live as long as this.
+    /// The rules that redirect port 53 live as long as this socket.
     _rules: Socket,
 }
 
-/// What of it can be waited on.
+/// The parts of it that can be waited on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Part {
     /// The connection to the host.
@@ -67,10 +68,10 @@ impl Resolver {
     /// Connects to the host and begins to listen in the network namespace of the caller.
     ///
     /// # Errors
-    /// When one of the two cannot be done.
+    /// When the host does not answer, or the kernel refuses.
     pub fn start(dialer: &dyn Dial, token: &StreamToken) -> Result<Self, Failure> {
         let what = format!("cannot listen for DNS queries on {RESOLVER}");
-        // Any port: 53 stays the container's, see `redirect`.
+        // Any port, because 53 is left to the container, see `redirect`.
         let udp = UdpSocket::bind((RESOLVER, 0)).context(&what)?;
         let tcp = TcpListener::bind((RESOLVER, 0)).context(&what)?;
         udp.set_nonblocking(true).context(&what)?;
@@ -91,7 +92,7 @@ impl Resolver {
         })
     }
 
-    /// What to wait on.
+    /// The descriptors to wait on.
     pub fn interests(&self) -> impl Iterator<Item = (Part, BorrowedFd<'_>, Events)> {
         let takes_more = self.takes_more();
         let udp = takes_more.then(|| (Part::Udp, self.udp.as_fd(), poll::IN));
@@ -105,7 +106,7 @@ impl Resolver {
             .chain(clients)
     }
 
-    /// Does what can be done, now that something is up at a part. Tells whether there is any use in going on.
+    /// Reads and writes what is possible after `events` at a part. Returns whether the name server still works.
     pub fn pump(&mut self, part: Part, events: Events, buffer: &mut [u8]) -> bool {
         let done = match part {
             Part::Host => self.host.flush().and_then(|()| self.take_answers()),
@@ -124,11 +125,11 @@ impl Resolver {
     }
 
     fn take_datagram(&mut self, buffer: &mut [u8]) -> io::Result<()> {
-        // A larger one is cut and then too large.
+        // A query that is too large arrives with one byte too many, and is dropped.
         let room = buffer.len().min(MAX_QUERY + 1);
         match self.udp.recv_from(&mut buffer[..room]) {
             Ok((length, from)) if self.takes_more() => self.ask(Asker::Udp(from), &buffer[..length]),
-            // An error of an answer that nobody was there to take, or nothing after all.
+            // The error of an earlier answer whose program was gone, or no datagram after all.
             _ => Ok(()),
         }
     }
@@ -178,7 +179,7 @@ impl Resolver {
         while let Some((header, answer)) = self.host.receive()? {
             let Some(at) = self.pending.iter().position(|(tag, _)| *tag == header.tag) else { continue };
             match self.pending.swap_remove(at).1 {
-                // Who does not take it asks again, as over any network.
+                // If the answer is lost, the program asks again, as over any network.
                 Asker::Udp(to) => drop(self.udp.send_to(&answer, to)),
                 Asker::Tcp(id) => {
                     if let Some(client) = self.clients.iter_mut().find(|client| client.id == id) {

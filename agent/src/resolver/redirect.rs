@@ -1,12 +1,12 @@
-//! Programs ask 127.0.0.11 on port 53. Nobody listens there: a socket would keep a container that serves DNS itself from
-//! binding port 53 of all addresses. Rules of the packet filter write the agent's own port into what is sent to port 53,
-//! and 53 into what comes back. They keep no state, so that nothing is tracked that was not tracked before.
+//! Programs ask 127.0.0.11 on port 53. No socket listens there: it would keep a container that serves DNS itself from
+//! binding port 53 of all addresses. Rules of the packet filter write the agent's own port into packets to port 53, and
+//! 53 into the answers. The rules keep no state, so they start no connection tracking.
 //!
-//! The table belongs to the socket that made it: nobody else can change it, a flush of everything passes it by, and it
-//! goes with the agent.
+//! The table belongs to the socket that made it: no other process can change it, a flush of all rules leaves it, and it
+//! goes away with the agent.
 //!
-//! Where a container tracks connections, both directions have to look alike to it: queries are rewritten before
-//! tracking sees them and answers after.
+//! Where a container tracks connections, tracking must see the same ports in both directions. So queries are rewritten
+//! before tracking sees them, and answers after.
 
 use std::io;
 
@@ -16,10 +16,10 @@ use moat_protocol::RESOLVER;
 /// The port that programs ask.
 const DNS_PORT: u16 = 53;
 
-/// The table's name, for whoever lists the rules.
+/// The table's name, as a list of the rules shows it.
 const TABLE: &str = "moat-names";
 
-/// Before connection tracking, at -200, and after everything else.
+/// Connection tracking has priority -200: the first is before it, and the last after all else.
 const FIRST: i32 = -300;
 const LAST: i32 = 300;
 
@@ -82,7 +82,7 @@ struct Protocol {
 const UDP: Protocol = Protocol { number: 17, checksum: 6 };
 const TCP: Protocol = Protocol { number: 6, checksum: 16 };
 
-/// Which way a packet goes, as the offsets of what is compared and rewritten: address and port.
+/// The side of a packet whose address is compared and whose port is compared and rewritten, by their offsets.
 #[derive(Clone, Copy)]
 struct Side {
     address: u32,

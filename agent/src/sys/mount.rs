@@ -1,5 +1,5 @@
-//! The mount calls that work on descriptors: a mount is made first and attached to an open directory afterwards, so
-//! no path of an image is ever resolved by the kernel on our behalf.
+//! The mount calls that work on descriptors. A mount is made first and attached to an open directory afterwards, so the
+//! kernel never resolves a path of an image for the agent.
 
 use std::ffi::CStr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
@@ -48,7 +48,7 @@ struct MountAttr {
 
 fn owned(result: libc::c_long) -> nix::Result<OwnedFd> {
     let fd = check(result)?;
-    // SAFETY: the call has just made this descriptor and nobody else knows it; descriptors fit in an i32.
+    // SAFETY: the call has just made this descriptor, and nothing else owns it; descriptors fit in an i32.
     Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
 }
 
@@ -98,7 +98,7 @@ impl NewFilesystem {
         Ok(())
     }
 
-    /// What the file system said about the last error, if anything.
+    /// The file system's message about the last error, if there is one.
     pub fn complaint(&self) -> Option<String> {
         let mut message = [0; 256];
         let length = nix::unistd::read(&self.0, &mut message).ok()?;

@@ -25,7 +25,7 @@ struct CloneArgs {
 
 const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
 
-/// What a fork does beside forking.
+/// How to fork.
 #[derive(Clone, Copy, Default)]
 pub struct Fork<'fd> {
     /// Whether the child is the first process of new PID, mount, UTS and IPC namespaces.
@@ -38,7 +38,7 @@ pub struct Fork<'fd> {
 pub struct Child {
     /// Its number.
     pub pid: Pid,
-    /// A descriptor that means this process for ever, whoever gets the number later.
+    /// A descriptor of this process, which never means another one that gets the same number later.
     pub pidfd: OwnedFd,
 }
 
@@ -72,7 +72,7 @@ impl Fork<'_> {
         if pid == 0 {
             return Ok(None);
         }
-        // SAFETY: the call has just made this descriptor and nobody else knows it.
+        // SAFETY: the call has just made this descriptor, and nothing else owns it.
         let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
         Ok(Some(Child { pid: Pid::from_raw(pid as i32), pidfd }))
     }

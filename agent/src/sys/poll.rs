@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use nix::errno::Errno;
 
-/// What can be up at a descriptor: a set of the constants below.
+/// Events at a descriptor: a set of the constants below.
 pub type Events = i16;
 
 /// There is something to read, or the end.
@@ -18,7 +18,7 @@ pub const RDHUP: Events = libc::POLLRDHUP;
 /// The other side is gone; always reported.
 pub const GONE: Events = libc::POLLHUP | libc::POLLERR | libc::POLLNVAL;
 
-/// A descriptor to wait on, and what was found.
+/// A descriptor to wait on, and the events that were found.
 #[repr(transparent)]
 pub struct Interest<'fd>(libc::pollfd, PhantomData<BorrowedFd<'fd>>);
 
@@ -28,18 +28,18 @@ impl<'fd> Interest<'fd> {
         Self(libc::pollfd { fd: fd.as_raw_fd(), events, revents: 0 }, PhantomData)
     }
 
-    /// What the last wait found.
+    /// The events that the last wait found.
     pub fn found(&self) -> Events {
         self.0.revents
     }
 }
 
-/// Waits until something is up at one of the descriptors, for `limit` at most. An interrupted wait finds nothing.
+/// Waits for an event at one of the descriptors, for `limit` at most. An interrupted wait finds nothing.
 ///
 /// # Errors
 /// Those of poll(2).
 pub fn wait(interests: &mut [Interest<'_>], limit: Option<Duration>) -> nix::Result<()> {
-    // Rounded up, so that a wait for less than a millisecond is one.
+    // Rounded up, so that a wait for less than a millisecond is one of a millisecond.
     let limit = limit.map_or(-1, |limit| i32::try_from(limit.as_micros().div_ceil(1000)).unwrap_or(i32::MAX));
     let count = interests.len() as libc::nfds_t;
     // SAFETY: an `Interest` is a `pollfd`, there are as many as the call is told, and their descriptors are open.

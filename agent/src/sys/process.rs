@@ -28,17 +28,17 @@ pub fn kill(pid: Pid, number: i32) -> nix::Result<()> {
 /// Makes a write to a closed pipe an error instead of a signal.
 ///
 /// # Errors
-/// None that is known.
+/// Those of signal(2).
 pub fn ignore_broken_pipes() -> nix::Result<()> {
     // SAFETY: the handler is no code of ours.
     unsafe { signal(Signal::SIGPIPE, SigHandler::SigIgn) }?;
     Ok(())
 }
 
-/// Gives every signal its default: a program that starts with one ignored cannot handle it in a shell.
+/// Gives every signal its default action: a shell cannot handle a signal that was ignored when it started.
 ///
 /// # Errors
-/// None that is known.
+/// Those of signal(2).
 pub fn reset_signals() -> nix::Result<()> {
     for number in Signal::iterator().filter(|number| !matches!(number, Signal::SIGKILL | Signal::SIGSTOP)) {
         // SAFETY: the handler is no code of ours.
@@ -47,8 +47,8 @@ pub fn reset_signals() -> nix::Result<()> {
     Ok(())
 }
 
-/// Closes every descriptor above the standard ones but those in `kept`, for a child that has no use for the files of
-/// the agent: it would keep pipes and connections open that the agent closes.
+/// Closes every descriptor above the standard ones but those in `kept`, in a child: it would keep pipes and connections
+/// open that the agent closes.
 ///
 /// # Errors
 /// Those of close_range(2).
@@ -83,13 +83,13 @@ pub fn close_on_exec_from(first: u32) -> nix::Result<()> {
 }
 
 fn close_range(first: u32, last: u32, flags: libc::c_uint) -> nix::Result<()> {
-    // SAFETY: only forks of the agent that never return to its code come here: what owned the descriptors is never
+    // SAFETY: only forks of the agent that never return to its code call this: the owners of the descriptors are never
     // used or dropped in them.
     check(unsafe { libc::syscall(libc::SYS_close_range, first, last, flags) })?;
     Ok(())
 }
 
-/// Gives the calling process real-time priority over everything that is not. What it forks is ordinary again.
+/// Gives the calling process real-time priority over all processes that have none. Its children have none.
 ///
 /// # Errors
 /// EPERM without CAP_SYS_NICE.

@@ -9,8 +9,8 @@ use nix::sys::socket::{
     AddressFamily, ControlMessageOwned, MsgFlags, SockFlag, SockType, VsockAddr, connect, recvmsg, socket,
 };
 
-/// How long the host may take to answer a connection; the kernel's own limit of two seconds is short for a host that
-/// is busy starting a hundred guests.
+/// How long the host may take to answer a connection. The kernel's own limit of two seconds is short for a host that
+/// starts a hundred guests at once.
 const CONNECT_LIMIT: Duration = Duration::from_secs(30);
 
 /// Opens a connection to a port of the host.
@@ -48,7 +48,7 @@ pub fn receive(socket: BorrowedFd<'_>, bytes: &mut [u8]) -> nix::Result<(usize, 
         ControlMessageOwned::ScmRights(descriptors) => descriptors.first().copied(),
         _ => None,
     });
-    // SAFETY: recvmsg has just made this descriptor for us, nobody else knows it, and there was room for one only.
+    // SAFETY: recvmsg has just made this descriptor, nothing else owns it, and there was room for one only.
     let descriptor = descriptor.map(|fd| unsafe { OwnedFd::from_raw_fd(fd) });
     Ok((received.bytes, descriptor))
 }

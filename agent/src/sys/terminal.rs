@@ -17,7 +17,7 @@ pub fn open_peer(master: BorrowedFd<'_>) -> nix::Result<OwnedFd> {
     let flags = libc::O_RDWR | libc::O_NOCTTY | libc::O_CLOEXEC;
     // SAFETY: TIOCGPTPEER takes open flags by value.
     let peer = check(unsafe { libc::ioctl(master.as_raw_fd(), libc::TIOCGPTPEER, flags) }.into())?;
-    // SAFETY: the call has just made this descriptor and nobody else knows it; descriptors fit in an i32.
+    // SAFETY: the call has just made this descriptor, and nothing else owns it; descriptors fit in an i32.
     Ok(unsafe { OwnedFd::from_raw_fd(peer as i32) })
 }
 

@@ -58,7 +58,8 @@ pub fn list(file: impl AsFd) -> nix::Result<Vec<CString>> {
         .collect())
 }
 
-/// What a call gives that says how much there is: most often nothing, and then no buffer is needed.
+/// Reads the result of a call into a buffer. The call first tells the length; most often it is zero, and no buffer is
+/// needed.
 fn fill(call: impl Fn(&mut [u8]) -> nix::Result<isize>) -> nix::Result<Vec<u8>> {
     if call(&mut [])? == 0 {
         return Ok(Vec::new());

@@ -177,7 +177,7 @@ fn a_container_stands_still_meanwhile_and_goes_on_whatever_happens() {
         .start(shell("dd if=/dev/zero of=/big bs=1M count=8 2>/dev/null; echo up; while :; do echo tick; sleep 0.01; done"))
         .unwrap();
     streams.wait_for("up");
-    // Nobody reads the layer, so it stays at it.
+    // The layer is not read, so the child cannot finish it.
     let stream = machine.begin(REQUEST, layer(true));
     wait_until(|| is_frozen(&machine));
     // A second one that ends before does not let the container go on.

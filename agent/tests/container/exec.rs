@@ -98,7 +98,7 @@ fn a_terminal_is_one_of_the_containers() {
     assert_eq!(machine.exit_of(OTHER), ExitStatus::Code(5));
     // The first one keeps its name while its output is on its way.
     let unseen_process = ProcessId(101);
-    // A terminal that nobody looks at does not hold its process up.
+    // A terminal whose output is not wanted does not hold its process up.
     let unseen =
         ExecSpec { open_output: false, open_stdin: false, ..terminal("seq 1 100000; tty >/tmp/seen") };
     machine.exec(unseen_process, unseen).unwrap();

@@ -11,7 +11,7 @@ use tar::EntryType;
 use crate::machine::{Machine, REQUEST, has_root, shell, tmpfs};
 use crate::tar::Making;
 
-/// Owners as the tar has them; whatever is there is replaced.
+/// Owners as the tar has them; every existing file is replaced.
 const AS_IT_IS: (bool, bool) = (true, false);
 
 fn metadata(machine: &Machine, name: &str) -> fs::Metadata {

@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use moat_agent::dial::Dial;
-use moat_agent::serve::{Place, serve};
+use moat_agent::place::Place;
+use moat_agent::serve::serve;
 use moat_agent::sys::process::take_precedence;
 use moat_protocol::CONTROL_PORT;
 use nix::mount::{MsFlags, mount};
@@ -58,7 +59,7 @@ pub fn busybox(root: &Path) {
     fs::write(root.join("etc/group"), "root:x:0:\napp:x:1001:\nvideo:x:44:app\n").unwrap();
 }
 
-/// The directory has a name that nobody else has.
+/// A name of a control group that is this test's alone, like its directory's.
 pub fn cgroup_name(directory: &Path) -> String {
     format!("moat-agent-test-{}", directory.file_name().unwrap_or_default().to_string_lossy())
 }

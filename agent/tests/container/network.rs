@@ -199,7 +199,7 @@ fn queries_are_carried_to_the_host_and_answers_back() {
             let length = if header.transport == Transport::Tcp { 60_000 } else { 500 };
             names.answer(*header, &message(query[0] + 100, length));
         }
-        // Nobody waits for such an answer.
+        // No program waits for such an answer.
         names.answer(NamesHeader { tag: 999, ..queries[0].0 }, &message(0, MIN_MESSAGE));
         let (header, query) = names.query();
         names.answer(header, &query);

@@ -177,7 +177,7 @@ fn system_mounts_can_be_writable() {
     assert_eq!(output.matches(" rw,").count(), 2, "{output}");
 }
 
-/// Every limit that `--ulimit` knows, at or below what every machine starts with: not everyone may raise them.
+/// Every limit that `--ulimit` knows, at or below what every machine starts with: raising them needs a privilege.
 #[test]
 fn every_resource_limit_can_be_set() {
     if !has_root() {
@@ -275,7 +275,7 @@ fn every_capability_can_be_had() {
     };
     let all = (0..=40).fold(0u64, |bits, number| bits | 1 << number);
     if set(&here, "CapPrm:") & all != all {
-        eprintln!("not run: whoever runs the tests does not have them all");
+        eprintln!("not run: the caller of the tests does not have them all");
         return;
     }
     let mut spec = shell("cat /proc/self/status");

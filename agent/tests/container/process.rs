@@ -68,7 +68,7 @@ fn capabilities_are_dockers() {
     }
     assert_eq!(user["NoNewPrivs"], "0");
     assert_eq!(user["SigBlk"], none);
-    // The agent ignores SIGPIPE, its child must not; what else is ignored here comes from whoever runs the tests.
+    // The agent ignores SIGPIPE, its child must not; what else is ignored here comes from the caller of the tests.
     let ignored = u64::from_str_radix(&user["SigIgn"], 16).unwrap();
     assert_eq!(ignored & 1 << (nix::libc::SIGPIPE - 1), 0);
 }
@@ -172,7 +172,7 @@ fn signals_of_the_host_arrive() {
         .start(shell("trap 'echo term; exit 9' TERM; echo ready; while :; do sleep 0.05; done"))
         .unwrap();
     streams.wait_for("ready");
-    // Without a handler PID 1 ignores it; and a process that nobody knows is nobody's error.
+    // Without a handler PID 1 ignores it. An unknown process is no error.
     machine.send(&HostMessage::Signal { process: PROCESS, signal: 12 });
     machine.send(&HostMessage::Signal { process: moat_protocol::ProcessId(99), signal: 9 });
     machine.send(&HostMessage::Signal { process: PROCESS, signal: 500 });
@@ -185,7 +185,7 @@ fn signals_of_the_host_arrive() {
     streams.wait_for("ready");
     machine.send(&HostMessage::Signal { process: PROCESS, signal: 9 });
     assert_eq!(machine.exit(), ExitStatus::Signal(9));
-    // It is gone; a late signal hits nobody.
+    // It is gone, and a late signal hits no process.
     machine.send(&HostMessage::Signal { process: PROCESS, signal: 9 });
     machine.shut_down();
 }

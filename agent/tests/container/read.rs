@@ -203,7 +203,7 @@ fn no_path_leads_out() {
             machine.start(spec).unwrap().wait_for("up");
         }
     }
-    // Links of /proc that stand for files of somebody else.
+    // Links of /proc that stand for files of other processes.
     for path in ["/proc/1/root/bin", "/proc/1/cwd", "/proc/1/fd/0"] {
         assert!(stat(&mut machine, path, true).is_err(), "{path}");
     }
@@ -218,14 +218,14 @@ fn requests_are_bounded_and_end_with_the_host() {
     let mut machine = Machine::boot(|root| {
         fs::write(root.join("big"), vec![1; 4 << 20]).unwrap();
     });
-    // Nobody reads them.
+    // They are not read.
     let streams: Vec<_> = (0..8).map(|n| machine.begin(RequestId(n), read("/big", false))).collect();
     let token = moat_protocol::StreamToken("late".to_owned());
     let task = read("/big", false);
     machine.send(&moat_protocol::HostMessage::Archive { request: REQUEST, token, task });
     let (failure, message) = machine.answer(REQUEST).unwrap_err();
     assert_eq!((failure, message.as_str()), (ArchiveFailure::Io, "too many requests at once"));
-    // Whoever is not wanted any more says so.
+    // A transfer that is no longer wanted ends with an answer.
     drop(streams);
     for _ in 0..8 {
         let answer = format!("{:?}", machine.receive());

@@ -56,7 +56,7 @@ fn a_host_that_reads_slowly_holds_the_process_back_and_loses_nothing() {
     let mut machine = Machine::boot(|_| {});
     let mut streams =
         machine.start(shell("seq 1 200000; echo finished >/tmp/finished; echo end >&2")).unwrap();
-    // Nobody reads, and so the process never gets to its end.
+    // The output is not read, so the process never gets to its end.
     thread::sleep(std::time::Duration::from_millis(300));
     assert!(!machine.upper().join("tmp/finished").exists());
     let (stdout, stderr) = streams.read_all();

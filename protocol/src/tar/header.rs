@@ -1,9 +1,6 @@
-//! A header block: where its fields are, and how numbers are written in them.
+//! A header block: where its fields are.
 
-use super::BLOCK;
-
-/// A header block.
-pub type Block = [u8; BLOCK];
+use moat_tar_header::Block;
 
 /// A field: where it begins, and its length.
 #[derive(Clone, Copy)]
@@ -38,14 +35,14 @@ impl Field {
         bytes.iter().position(|byte| *byte == 0).map_or(bytes, |end| &bytes[..end])
     }
 
-    /// Writes as many bytes as fit, and says whether that is all.
+    /// Writes as many bytes as fit, and returns whether all did.
     pub fn put(self, block: &mut Block, bytes: &[u8]) -> bool {
         let length = bytes.len().min(self.1);
         block[self.0..self.0 + length].copy_from_slice(&bytes[..length]);
         length == bytes.len()
     }
 
-    /// Writes a number in octal, or zero where it does not fit, and says whether it did.
+    /// Writes a number in octal, or zero if it does not fit, and returns whether it fits.
     pub fn put_number(self, block: &mut Block, number: u64) -> bool {
         let digits = self.1 - 1;
         let fits = number >> (3 * digits) == 0;
@@ -54,41 +51,16 @@ impl Field {
         fits
     }
 
-    /// Reads a number: octal, or GNU's big-endian with the top bit set. Nothing when it is neither, or negative.
+    /// Reads a number. Nothing where there is none, or a negative one.
     pub fn number(self, block: &Block) -> Option<u64> {
-        let bytes = self.of(block);
-        match bytes.split_first() {
-            Some((0x80, rest)) => rest
-                .iter()
-                .try_fold(0u64, |number, byte| (number >> 56 == 0).then(|| number << 8 | u64::from(*byte))),
-            _ => octal(self.text(block)),
-        }
+        moat_tar_header::number(self.of(block)).and_then(|number| u64::try_from(number).ok())
     }
-}
-
-fn octal(text: &[u8]) -> Option<u64> {
-    let text = text.trim_ascii();
-    text.iter().try_fold(0u64, |number, byte| {
-        (matches!(byte, b'0'..=b'7') && number >> 61 == 0).then(|| number << 3 | u64::from(byte - b'0'))
-    })
-}
-
-/// The sum over a block, its own field taken as blanks: the one with unsigned bytes, and that of old programs that took
-/// them as signed.
-pub fn checksums(block: &Block) -> (u64, i64) {
-    let sum = |range: std::ops::Range<usize>| {
-        block[range].iter().fold((0, 0), |(unsigned, signed), byte| {
-            (unsigned + u64::from(*byte), signed + i64::from(byte.cast_signed()))
-        })
-    };
-    let (before, after) = (sum(0..CHECKSUM.0), sum(CHECKSUM.0 + CHECKSUM.1..BLOCK));
-    let blanks = 8 * u64::from(b' ');
-    (before.0 + after.0 + blanks, before.1 + after.1 + blanks.cast_signed())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use moat_tar_header::BLOCK;
 
     #[test]
     fn numbers_are_octal_or_binary() {
@@ -104,6 +76,11 @@ mod tests {
             (b"\x80\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff", None),
             (b"\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff", None),
             (b"-1\0\0\0\0\0\0\0\0\0\0", None),
+            (b"\x0000000000644", Some(0o644)),
+            (b"12\0junk\0\0\0\0\0", Some(0o12)),
+            (b"12 4\0\0\0\0\0\0\0\0", None),
+            (b"\t644\0\0\0\0\0\0\0\0", None),
+            (b"\x81\0\0\0\0\0\0\0\0\0\0\0", None),
             (b"9\0\0\0\0\0\0\0\0\0\0\0", None),
         ] {
             block[SIZE.0..SIZE.0 + SIZE.1].copy_from_slice(bytes);

@@ -5,7 +5,7 @@ pub const XATTR: &[u8] = b"SCHILY.xattr.";
 
 /// Appends a record.
 pub fn push(records: &mut Vec<u8>, key: &[u8], value: &[u8]) {
-    // A blank, an equals sign and a line feed.
+    // A space, an equals sign and a line feed.
     let rest = key.len() + value.len() + 3;
     let mut length = rest;
     // The length counts its own digits.
@@ -16,7 +16,7 @@ pub fn push(records: &mut Vec<u8>, key: &[u8], value: &[u8]) {
     records.extend([key, b"=", value, b"\n"].concat());
 }
 
-/// A time as records have it: seconds, and a fraction if there is one.
+/// Writes a time as records have it: seconds, and a fraction if there is one.
 pub fn time((seconds, nanoseconds): (i64, u32)) -> String {
     if nanoseconds == 0 {
         return seconds.to_string();
@@ -45,7 +45,7 @@ pub fn parse_time(text: &[u8]) -> Option<(i64, u32)> {
     Some((seconds, nanoseconds))
 }
 
-/// Splits records into keys and values. Nothing when one is damaged.
+/// Splits records into keys and values. Nothing where a record is damaged.
 pub fn parse(mut records: &[u8]) -> Option<Vec<(&[u8], &[u8])>> {
     let mut found = Vec::new();
     while !records.is_empty() {

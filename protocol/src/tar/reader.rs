@@ -1,15 +1,18 @@
-//! Tar on its way in, from whoever made it.
+//! Tar on its way in. The archive is not trusted.
 
 use std::io::{self, Read};
 
-use super::header::{self, Block, USTAR};
-use super::{BLOCK, Entry, Kind, padding, pax};
+use moat_tar_header::{BLOCK, Block, checksum_holds, padding};
 
-/// The most that the records, or the long name, of one entry may take in bytes: the largest attributes there are, and
-/// names.
+use super::entry::{Entry, Kind};
+use super::header::{self, USTAR};
+use super::pax;
+
+/// The most bytes that the records, or the long name, of one entry may take: enough for the largest attributes and
+/// names that Linux has.
 const LARGEST_EXTENSION: u64 = 1 << 20;
 
-/// The longest name in bytes: what a system call takes.
+/// The longest name in bytes that a system call takes.
 const LONGEST_NAME: usize = 4095;
 
 /// What can be wrong with an archive.
@@ -18,13 +21,13 @@ pub enum TarError {
     /// It cannot be read.
     #[error("cannot read the archive: {0}")]
     Io(#[from] io::Error),
-    /// It stops in the middle, or before the blocks of zeros that end it.
+    /// It ends within an entry, or before the blocks of zeros.
     #[error("the archive is incomplete")]
     Incomplete,
-    /// A header's checksum is wrong, or a number is none.
+    /// A header has a wrong checksum, or a field that is no number.
     #[error("the archive has a damaged header")]
     Header,
-    /// PAX records are malformed, or a value is none.
+    /// PAX records are malformed, or have a value of the wrong type.
     #[error("the archive has damaged PAX records")]
     Records,
     /// More extensions than an entry can need.
@@ -41,7 +44,7 @@ pub enum TarError {
 /// Reads an archive.
 pub struct Reader<R> {
     source: R,
-    /// What is left of the current entry's contents, and of its last block.
+    /// How much is left of the current entry's contents, and of the padding behind them.
     contents: u64,
     padding: u64,
 }
@@ -60,7 +63,7 @@ impl<R: Read> Reader<R> {
         Self { source, contents: 0, padding: 0 }
     }
 
-    /// The next entry; nothing at the end of the archive. What is left of the one before is skipped.
+    /// The next entry; nothing at the end of the archive. The rest of the entry before is skipped.
     ///
     /// # Errors
     /// When the archive is damaged.
@@ -75,16 +78,16 @@ impl<R: Read> Reader<R> {
                 b'x' => extensions.records = self.extension(size)?,
                 b'L' => extensions.long_name = Some(self.long_name(size)?),
                 b'K' => extensions.long_link = Some(self.long_name(size)?),
-                // What is said about all entries is a comment in every archive that is made today.
+                // Records about all entries hold only comments in the archives of today's programs.
                 b'g' => self.expect(size)?,
                 _ => return self.entry(&block, size, &extensions).map(Some),
             }
         }
     }
 
-    /// Reads what follows the archive, up to `limit` bytes, so that the sender is not cut off in its last block.
+    /// Reads what follows the archive, up to `limit` bytes, so that the sender can write its last block.
     pub fn drain(mut self, limit: u64) {
-        // Whether the sender is still there does not matter any more.
+        // The archive is complete, so an error no longer matters.
         let _ = io::copy(&mut self.source.by_ref().take(limit), &mut io::sink());
     }
 
@@ -105,7 +108,7 @@ impl<R: Read> Reader<R> {
         if entry.kind == Kind::File && entry.path.ends_with(b"/") {
             entry.kind = Kind::Directory;
         }
-        // Nothing else has contents, whatever its size says.
+        // Only files have contents. The sizes of other entries mean nothing.
         if entry.kind != Kind::File {
             entry.size = 0;
         }
@@ -139,19 +142,14 @@ impl<R: Read> Reader<R> {
         Ok(name)
     }
 
-    /// The next header. Nothing at the block of zeros that ends the archive.
+    /// The next header; nothing at the block of zeros that ends the archive.
     fn block(&mut self) -> Result<Option<Block>, TarError> {
         let mut block = [0; BLOCK];
         self.source.read_exact(&mut block).map_err(incomplete)?;
         if block == [0; BLOCK] {
             return Ok(None);
         }
-        let (unsigned, signed) = header::checksums(&block);
-        let told = header::CHECKSUM.number(&block).ok_or(TarError::Header)?;
-        if told != unsigned && i64::try_from(told) != Ok(signed) {
-            return Err(TarError::Header);
-        }
-        Ok(Some(block))
+        if checksum_holds(&block) { Ok(Some(block)) } else { Err(TarError::Header) }
     }
 
     fn skip(&mut self, count: u64) -> Result<(), TarError> {
@@ -180,7 +178,7 @@ fn incomplete(error: io::Error) -> TarError {
     }
 }
 
-/// What a header alone says.
+/// The entry that a header alone describes.
 fn basic(block: &Block) -> Result<Entry, TarError> {
     let kind = match block[header::TYPE] {
         b'0' | 0 | b'7' => Kind::File,
@@ -194,7 +192,7 @@ fn basic(block: &Block) -> Result<Entry, TarError> {
     };
     let mut path = header::NAME.text(block).to_vec();
     let prefix = header::PREFIX.text(block);
-    // GNU keeps other things there.
+    // GNU's headers have other fields there.
     if header::MAGIC.of(block) == USTAR && !prefix.is_empty() {
         path = [prefix, b"/", &path].concat();
     }
@@ -217,12 +215,12 @@ fn basic(block: &Block) -> Result<Entry, TarError> {
     })
 }
 
-/// The largest number means "leave it as it is" to the kernel.
+/// A user or group id. The kernel takes the largest number for "unchanged", so it is refused.
 fn id(number: u64) -> Result<u32, TarError> {
     u32::try_from(number).ok().filter(|id| *id != u32::MAX).ok_or(TarError::Header)
 }
 
-/// Takes a PAX record over. An empty value takes the record back.
+/// Applies a PAX record to an entry. An empty value undoes the record.
 fn apply(entry: &mut Entry, key: &[u8], value: &[u8]) -> Result<(), TarError> {
     let number = || std::str::from_utf8(value).ok()?.parse::<u64>().ok();
     match key {

@@ -2,10 +2,13 @@
 
 use std::io::{self, Read, Write};
 
-use super::header::{self, Block, USTAR};
-use super::{BLOCK, Entry, Kind, padding, pax};
+use moat_tar_header::{BLOCK, Block, checksum, padding};
 
-/// Writes an archive. What can be told by a ustar header alone is told so, the rest in PAX records.
+use super::entry::{Entry, Kind};
+use super::header::{self, USTAR};
+use super::pax;
+
+/// Writes an archive: in ustar headers what fits there, and the rest in PAX records.
 pub struct Writer<W>(W);
 
 impl<W: Write> Writer<W> {
@@ -14,10 +17,11 @@ impl<W: Write> Writer<W> {
         Self(sink)
     }
 
-    /// Appends an entry. A file whose contents end early is filled up with zeros, for its size has been told.
+    /// Appends an entry. A file whose contents end early is filled up with zeros, because its size has been
+    /// written.
     ///
     /// # Errors
-    /// Those of either end.
+    /// When the contents cannot be read, or the sink fails.
     pub fn append(&mut self, entry: &Entry, contents: &mut dyn Read) -> io::Result<()> {
         let (block, records) = describe(entry);
         if !records.is_empty() {
@@ -37,7 +41,7 @@ impl<W: Write> Writer<W> {
     /// Ends the archive.
     ///
     /// # Errors
-    /// Those of the sink.
+    /// When the sink fails.
     pub fn finish(mut self) -> io::Result<W> {
         self.fill(2 * BLOCK as u64)?;
         self.0.flush()?;
@@ -49,7 +53,7 @@ impl<W: Write> Writer<W> {
     }
 }
 
-/// The header of an entry, without its checksum, and the records that say what does not fit.
+/// The header of an entry, without its checksum, and the records of what does not fit in it.
 fn describe(entry: &Entry) -> (Block, Vec<u8>) {
     let mut block = [0; BLOCK];
     let mut records = Vec::new();
@@ -90,8 +94,9 @@ fn describe(entry: &Entry) -> (Block, Vec<u8>) {
     (block, records)
 }
 
+/// Adds the checksum to a header.
 fn sealed(mut block: Block) -> Block {
-    let (sum, _) = header::checksums(&block);
+    let sum = checksum(&block);
     header::CHECKSUM.put(&mut block, format!("{sum:06o}\0 ").as_bytes());
     block
 }

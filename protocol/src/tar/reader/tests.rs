@@ -1,3 +1,5 @@
+use moat_tar_header::checksum;
+
 use super::super::Writer;
 use super::*;
 
@@ -52,7 +54,7 @@ fn block(name: &[u8], kind: u8, size: &[u8]) -> Vec<u8> {
     header::NAME.put(&mut block, name);
     header::SIZE.put(&mut block, size);
     block[header::TYPE] = kind;
-    let (sum, _) = header::checksums(&block);
+    let sum = checksum(&block);
     header::CHECKSUM.put(&mut block, format!("{sum:06o}\0 ").as_bytes());
     block.to_vec()
 }
