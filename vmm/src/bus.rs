@@ -108,7 +108,7 @@ impl Bus {
     }
 }
 
-/// Devices leave nothing half-done that the next access could not bear: registers are plain values.
+/// Registers are plain values: a panic leaves none of them half written.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
 }

@@ -5,7 +5,7 @@ mod bus;
 pub mod config;
 mod console;
 pub mod control;
-mod devices;
+pub mod devices;
 pub mod fds;
 pub mod jail;
 pub mod launch;
@@ -14,6 +14,7 @@ mod log;
 mod machine;
 mod memory;
 pub mod probe;
+pub mod range;
 mod rate;
 pub mod report;
 mod stop;
@@ -23,6 +24,7 @@ mod trace;
 mod vcpu;
 pub mod virtio;
 pub mod vm;
+mod wiring;
 pub mod worker;
 
 /// The unit of every disk, in bytes (virtio 1.2, section 5.2).

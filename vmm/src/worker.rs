@@ -1,18 +1,24 @@
 //! The worker loop of every device.
 //!
 //! ```text
-//!            start(handler)                    stop()
-//!   parked ------------------> serving ------------------> parked
-//!                                 | the handler returns a fault or panics
-//!                                 v
-//!                              broken  -- stop() --> parked
+//!            start(handler)               pause()
+//!   parked ------------------> serving -----------> paused
+//!     ^ ^                        | | ^                | |
+//!     | '---- stop(): handler ---' | '--- resume() ---' |
+//!     |                            |                    |
+//!     |          a fault or panic  v                    |
+//!     |'------- stop() -------- broken                  |
+//!     '---------- stop(): handler ----------------------'
 //! ```
 //! The thread exists from the building of the VM on and is parked while its device is not active: drivers activate
-//! devices from virtual CPU threads, whose seccomp filter has no `clone`. A broken worker has dropped its handler
-//! and told the driver that the device needs a reset; [`Worker::stop`] makes it usable again.
+//! devices from virtual CPU threads, whose seccomp filter has no `clone`.
+//!
+//! A worker stops between two events, so no request is half done. [`Worker::stop`] gives the handler back, with the
+//! device's queues in it. [`Worker::pause`] keeps the handler and the set of descriptors that it waits for, so that events
+//! of the meantime are there when it resumes. A broken worker has dropped its handler and told the driver that the device
+//! needs a reset.
 
 use std::io;
-use std::marker::PhantomData;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, mpsc};
@@ -23,7 +29,7 @@ use vmm_sys_util::eventfd::EventFd;
 
 use crate::log;
 use crate::thread::{self, ThreadKind};
-use crate::virtio::device::{ActivateError, Fault};
+use crate::virtio::error::{ActivateError, Fault, LifecycleError};
 use crate::virtio::interrupt::Interrupt;
 
 /// Events taken from the kernel at once.
@@ -34,14 +40,14 @@ const STOP: u64 = u64::MAX;
 
 /// What a device does with its events, on its worker's thread.
 pub trait Handler: Send + 'static {
-    /// Called first: registers the descriptors the handler waits for.
+    /// Called once, first: registers the descriptors that the handler waits for.
     ///
     /// # Errors
     /// As [`Handler::event`].
     fn start(&mut self, events: &Events) -> Result<(), Fault>;
 
     /// A registered descriptor is ready. Events come in batches: one may still arrive for a descriptor that an event
-    /// before it removed, so an unknown token is to be ignored.
+    /// before it removed, so the handler ignores an unknown token.
     ///
     /// # Errors
     /// What the device cannot go on from. The handler is dropped and the device marked as needing a reset.
@@ -101,24 +107,37 @@ impl Events {
 
 /// A device's end of its worker thread. Dropping it ends the thread and waits for that.
 pub struct Worker<H: Handler> {
-    orders: Option<mpsc::Sender<Order<H>>>,
-    parked: mpsc::Receiver<()>,
+    orders: Option<mpsc::Sender<Job<H>>>,
+    /// Tells that the thread has parked, and what it has left of its job: nothing, when it broke.
+    parked: mpsc::Receiver<Option<Job<H>>>,
     stop: Arc<EventFd>,
-    serving: bool,
+    work: Work<H>,
     thread: Option<JoinHandle<()>>,
-    handler: PhantomData<H>,
 }
 
-struct Order<H> {
+/// Where a worker's handler is.
+enum Work<H> {
+    /// There is none.
+    None,
+    /// On the thread, unless it broke there.
+    Serving,
+    /// Here, to go on later.
+    Paused(Job<H>),
+}
+
+/// A handler and what it needs on the thread.
+struct Job<H> {
     handler: H,
     interrupt: Arc<Interrupt>,
+    /// What the handler waits for; none before its first start.
+    events: Option<Events>,
 }
 
 impl<H: Handler> Worker<H> {
     /// Starts the thread, parked.
     ///
     /// # Errors
-    /// When there is no thread or event descriptor to be had.
+    /// When the host gives no thread or event descriptor.
     pub fn spawn(kind: ThreadKind, name: &str) -> io::Result<Self> {
         let (orders, inbox) = mpsc::channel();
         let (outbox, parked) = mpsc::channel();
@@ -127,52 +146,88 @@ impl<H: Handler> Worker<H> {
         idle.ctl(ControlOperation::Add, stop.as_raw_fd(), EpollEvent::new(EventSet::IN, STOP))?;
         let body = Body { name: name.to_owned(), stop: Arc::clone(&stop), idle };
         let thread = thread::spawn(kind, name, move || {
-            while let Ok(order) = inbox.recv() {
-                body.serve(order);
-                if outbox.send(()).is_err() {
+            while let Ok(job) = inbox.recv() {
+                if outbox.send(body.serve(job)).is_err() {
                     break;
                 }
             }
         })?;
-        Ok(Self {
-            orders: Some(orders),
-            parked,
-            stop,
-            serving: false,
-            thread: Some(thread),
-            handler: PhantomData,
-        })
+        Ok(Self { orders: Some(orders), parked, stop, work: Work::None, thread: Some(thread) })
     }
 
-    /// Hands `handler` to the thread. A worker that already serves is stopped first.
+    /// Hands `handler` to the thread. A worker that has a handler is stopped first.
     ///
     /// # Errors
     /// When the thread is gone.
     pub fn start(&mut self, handler: H, interrupt: Arc<Interrupt>) -> Result<(), ActivateError> {
-        self.stop();
-        // What is left of a stop that found the worker broken.
-        let _ = self.stop.read();
-        let gone = || ActivateError::Worker(io::Error::other("the worker's thread is gone"));
-        let orders = self.orders.as_ref().ok_or_else(gone)?;
-        orders.send(Order { handler, interrupt }).map_err(|_| gone())?;
-        self.serving = true;
+        drop(self.stop());
+        self.send(Job { handler, interrupt, events: None })
+    }
+
+    /// Finishes what is ready, and returns the handler when the thread has let go of it: nothing of the device touches
+    /// guest memory then. There is no handler when none was started or when it broke.
+    pub fn stop(&mut self) -> Option<H> {
+        let job = match std::mem::replace(&mut self.work, Work::None) {
+            Work::None => None,
+            Work::Serving => self.park(),
+            Work::Paused(job) => Some(job),
+        };
+        job.map(|job| job.handler)
+    }
+
+    /// Finishes what is ready, and keeps the handler to go on with it later. Nothing of the device touches guest memory
+    /// when this returns.
+    ///
+    /// # Errors
+    /// When the handler broke. A worker that does not serve stays as it is.
+    pub fn pause(&mut self) -> Result<(), LifecycleError> {
+        if matches!(self.work, Work::Serving) {
+            // Without a handler it stays as it was: broken, for `stop` to find.
+            match self.park() {
+                Some(job) => self.work = Work::Paused(job),
+                None => {
+                    self.work = Work::None;
+                    return Err(LifecycleError::Broken);
+                }
+            }
+        }
         Ok(())
     }
 
-    /// Finishes what is ready, drops the handler and returns when that has happened: nothing of the device touches
-    /// guest memory then.
-    pub fn stop(&mut self) {
-        if std::mem::take(&mut self.serving) {
-            let _ = self.stop.write(1);
-            // An error means that the thread is gone, and its handler with it.
-            let _ = self.parked.recv();
+    /// Goes on with the handler of a paused worker. Other workers stay as they are.
+    ///
+    /// # Errors
+    /// When the thread is gone.
+    pub fn resume(&mut self) -> Result<(), ActivateError> {
+        match std::mem::replace(&mut self.work, Work::None) {
+            Work::Paused(job) => self.send(job),
+            other => {
+                self.work = other;
+                Ok(())
+            }
         }
+    }
+
+    fn send(&mut self, job: Job<H>) -> Result<(), ActivateError> {
+        // What is left of the last stop.
+        let _ = self.stop.read();
+        let gone = || ActivateError::Worker(io::Error::other("the worker's thread is gone"));
+        let orders = self.orders.as_ref().ok_or_else(gone)?;
+        orders.send(job).map_err(|_| gone())?;
+        self.work = Work::Serving;
+        Ok(())
+    }
+
+    fn park(&self) -> Option<Job<H>> {
+        let _ = self.stop.write(1);
+        // An error means that the thread is gone, and its handler with it.
+        self.parked.recv().ok().flatten()
     }
 }
 
 impl<H: Handler> Drop for Worker<H> {
     fn drop(&mut self) {
-        self.stop();
+        drop(self.stop());
         self.orders = None;
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
@@ -189,30 +244,36 @@ struct Body {
 }
 
 impl Body {
-    /// Runs one handler until it is stopped.
-    fn serve<H: Handler>(&self, order: Order<H>) {
-        let Order { mut handler, interrupt } = order;
-        let outcome = catch_unwind(AssertUnwindSafe(|| self.run(&mut handler)));
-        // The handler's own destructor must not end the thread either.
-        let dropped = catch_unwind(AssertUnwindSafe(move || drop(handler)));
-        let fault = match (outcome, dropped) {
-            (Ok(Ok(())), Ok(())) => return,
-            (Ok(Err(fault)), _) => fault,
-            _ => Fault::Panic,
+    /// Runs one handler until it is stopped, and returns it, or until it breaks.
+    fn serve<H: Handler>(&self, mut job: Job<H>) -> Option<Job<H>> {
+        let outcome = catch_unwind(AssertUnwindSafe(|| self.run(&mut job)));
+        let fault = match outcome {
+            Ok(Ok(())) => return Some(job),
+            Ok(Err(fault)) => fault,
+            Err(_) => Fault::Panic,
         };
+        let interrupt = Arc::clone(&job.interrupt);
+        // The handler's own destructor must not end the thread either.
+        let dropped = catch_unwind(AssertUnwindSafe(move || drop(job)));
+        let fault = if dropped.is_err() { Fault::Panic } else { fault };
         log::guest(format_args!("{}: {fault}; the device needs a reset", self.name));
         interrupt.signal_needs_reset();
         self.wait_for_stop();
+        None
     }
 
-    fn run<H: Handler>(&self, handler: &mut H) -> Result<(), Fault> {
-        let events = Events { epoll: Epoll::new()? };
-        events.epoll.ctl(
-            ControlOperation::Add,
-            self.stop.as_raw_fd(),
-            EpollEvent::new(EventSet::IN, STOP),
-        )?;
-        handler.start(&events)?;
+    fn run<H: Handler>(&self, job: &mut Job<H>) -> Result<(), Fault> {
+        let Job { handler, events, .. } = job;
+        let events = match events {
+            Some(events) => events,
+            None => {
+                let events = events.insert(Events { epoll: Epoll::new()? });
+                let stop = EpollEvent::new(EventSet::IN, STOP);
+                events.epoll.ctl(ControlOperation::Add, self.stop.as_raw_fd(), stop)?;
+                handler.start(events)?;
+                events
+            }
+        };
         let mut batch = [EpollEvent::default(); BATCH];
         loop {
             let ready = match events.epoll.wait(-1, &mut batch) {
@@ -222,7 +283,7 @@ impl Body {
             // What was ready before the stop is still done: a guest that sends its last words and powers off, or
             // writes to its disk, has seen the device take them.
             for event in batch[..ready].iter().filter(|event| event.data() != STOP) {
-                handler.event(event.data(), event.event_set(), &events)?;
+                handler.event(event.data(), event.event_set(), events)?;
             }
             if batch[..ready].iter().any(|event| event.data() == STOP) {
                 return Ok(());
@@ -243,148 +304,5 @@ impl Body {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::sync::atomic::{AtomicU32, Ordering};
-
-    use super::*;
-
-    const KICK: u64 = 7;
-
-    #[derive(Clone, Copy, PartialEq)]
-    enum Behaviour {
-        Count,
-        Fail,
-        Panic,
-    }
-
-    struct Probe {
-        kick: EventFd,
-        seen: Arc<AtomicU32>,
-        done: EventFd,
-        behaviour: Behaviour,
-    }
-
-    impl Handler for Probe {
-        fn start(&mut self, events: &Events) -> Result<(), Fault> {
-            Ok(events.add_event(&self.kick, KICK)?)
-        }
-
-        fn event(&mut self, token: u64, ready: EventSet, _: &Events) -> Result<(), Fault> {
-            assert_eq!((token, ready), (KICK, EventSet::IN));
-            self.kick.read()?;
-            match self.behaviour {
-                Behaviour::Count => {}
-                Behaviour::Fail => return Err(Fault::Guest("a test")),
-                Behaviour::Panic => panic!("a test"),
-            }
-            self.seen.fetch_add(1, Ordering::SeqCst);
-            self.done.write(1)?;
-            Ok(())
-        }
-    }
-
-    struct Rig {
-        worker: Worker<Probe>,
-        kick: EventFd,
-        seen: Arc<AtomicU32>,
-        done: EventFd,
-        line: EventFd,
-        interrupt: Arc<Interrupt>,
-    }
-
-    impl Rig {
-        fn new() -> Self {
-            let event = || EventFd::new(0).unwrap();
-            let line = event();
-            Self {
-                worker: Worker::spawn(ThreadKind::Rng, "test").unwrap(),
-                kick: event(),
-                seen: Arc::default(),
-                done: event(),
-                interrupt: Arc::new(Interrupt::new(line.try_clone().unwrap())),
-                line,
-            }
-        }
-
-        fn start(&mut self, behaviour: Behaviour) {
-            let probe = Probe {
-                kick: self.kick.try_clone().unwrap(),
-                seen: Arc::clone(&self.seen),
-                done: self.done.try_clone().unwrap(),
-                behaviour,
-            };
-            self.worker.start(probe, Arc::clone(&self.interrupt)).unwrap();
-        }
-
-        fn count_one(&mut self) {
-            let before = self.seen.load(Ordering::SeqCst);
-            self.kick.write(1).unwrap();
-            self.done.read().unwrap();
-            assert_eq!(self.seen.load(Ordering::SeqCst), before + 1);
-        }
-    }
-
-    #[test]
-    fn serves_stops_and_serves_again() {
-        let mut rig = Rig::new();
-        for _ in 0..3 {
-            rig.start(Behaviour::Count);
-            rig.count_one();
-            rig.count_one();
-            rig.worker.stop();
-            assert_eq!(Arc::strong_count(&rig.seen), 1, "stop returns when the handler is gone");
-        }
-        assert!(!rig.interrupt.needs_reset());
-    }
-
-    #[test]
-    fn a_kick_from_before_the_start_is_seen() {
-        let mut rig = Rig::new();
-        rig.kick.write(1).unwrap();
-        rig.start(Behaviour::Count);
-        rig.done.read().unwrap();
-    }
-
-    #[test]
-    fn a_kick_from_before_the_stop_is_seen() {
-        let mut rig = Rig::new();
-        rig.start(Behaviour::Count);
-        for kicks in 1..100 {
-            rig.kick.write(1).unwrap();
-            rig.worker.stop();
-            assert_eq!(rig.seen.load(Ordering::SeqCst), kicks);
-            rig.start(Behaviour::Count);
-        }
-    }
-
-    #[test]
-    fn a_broken_handler_is_dropped_and_can_be_replaced() {
-        let mut rig = Rig::new();
-        for behaviour in [Behaviour::Fail, Behaviour::Panic] {
-            rig.start(behaviour);
-            rig.kick.write(1).unwrap();
-            rig.line.read().unwrap();
-            assert!(rig.interrupt.needs_reset());
-            assert_eq!(Arc::strong_count(&rig.seen), 1);
-            rig.interrupt.reset();
-            rig.start(Behaviour::Count);
-            rig.count_one();
-            rig.worker.stop();
-        }
-    }
-
-    #[test]
-    fn dropping_ends_the_thread_in_every_state() {
-        drop(Rig::new());
-        let mut serving = Rig::new();
-        serving.start(Behaviour::Count);
-        let seen = Arc::clone(&serving.seen);
-        drop(serving);
-        assert_eq!(Arc::strong_count(&seen), 1);
-        let mut broken = Rig::new();
-        broken.start(Behaviour::Fail);
-        broken.kick.write(1).unwrap();
-        broken.line.read().unwrap();
-        drop(broken);
-    }
-}
+#[path = "worker_tests.rs"]
+mod tests;

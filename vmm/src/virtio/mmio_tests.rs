@@ -3,7 +3,7 @@ use std::sync::Mutex;
 use proptest::prelude::*;
 
 use super::*;
-use crate::virtio::device::ActivateError;
+use crate::virtio::error::ActivateError;
 use crate::virtio::interrupt::CONFIG_CHANGE;
 
 const FEATURE: u64 = 1 << 3;
@@ -43,10 +43,18 @@ impl VirtioDevice for Probe {
     }
 
     fn activate(&mut self, activation: Activation) -> Result<(), ActivateError> {
-        let sizes = activation.queues.iter().map(|queue| queue.queue.size()).collect();
-        assert!(activation.queues.iter().all(|queue| queue.queue.event_idx_enabled()));
+        let sizes = activation.queues.queues.iter().map(|queue| queue.queue.size()).collect();
+        assert!(activation.queues.queues.iter().all(|queue| queue.queue.event_idx_enabled()));
         self.log.lock().unwrap().push(Done::Activated { features: activation.features, sizes });
         if self.fails { Err(std::io::Error::other("a test").into()) } else { Ok(()) }
+    }
+
+    fn pause(&mut self) -> Result<(), LifecycleError> {
+        Ok(())
+    }
+
+    fn resume(&mut self) -> Result<(), LifecycleError> {
+        Ok(())
     }
 
     fn reset(&mut self) {
@@ -71,7 +79,7 @@ impl Rig {
         let log = Arc::default();
         let event = || EventFd::new(libc::EFD_NONBLOCK).unwrap();
         let page = RegisterPage::detached().unwrap();
-        let memory = crate::memory::map(4 << 20).unwrap();
+        let memory = Arc::new(crate::memory::map(4 << 20).unwrap());
         let device = Box::new(Probe { log: Arc::clone(&log), fails });
         let transport =
             Transport::new(device, memory, event(), page.clone(), vec![event(), event()]).unwrap();
@@ -187,6 +195,12 @@ fn a_device_comes_and_goes() {
         }
         fn read_config(&self, _: u64, _: &mut [u8]) {}
         fn activate(&mut self, _: Activation) -> Result<(), ActivateError> {
+            Ok(())
+        }
+        fn pause(&mut self) -> Result<(), LifecycleError> {
+            Ok(())
+        }
+        fn resume(&mut self) -> Result<(), LifecycleError> {
             Ok(())
         }
         fn reset(&mut self) {}
@@ -345,7 +359,7 @@ proptest! {
         }
         let running = rig.transport.status & status::DRIVER_OK != 0;
         if running && !rig.transport.interrupt.needs_reset() {
-            prop_assert!(rig.transport.slots.iter().all(|slot| slot.queue.is_valid(&rig.transport.memory)));
+            prop_assert!(rig.transport.slots.iter().all(|slot| slot.queue.is_valid(&*rig.transport.memory)));
         }
     }
 }

@@ -7,7 +7,7 @@ use std::os::fd::{FromRawFd, OwnedFd};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use moat_vmm::config::{MacAddress, NetworkCard, NetworkConfig, RateLimit};
+use moat_vmm::config::{NetworkCard, NetworkConfig, RateLimit};
 use moat_vmm::control::{Answer, Command};
 use moat_vmm::report::StopReason;
 use nix::net::if_::if_nametoindex;
@@ -35,8 +35,7 @@ const ECHO: u16 = 7;
 /// How long one side waits for a datagram before it sends it again.
 const AGAIN: Duration = Duration::from_secs(5);
 
-const CARD: NetworkCard =
-    NetworkCard { mac: MacAddress([2, 0x42, 10, 9, 0, 2]), mtu: 1500, receive: None, send: None };
+const CARD: NetworkCard = NetworkCard { mac: [2, 0x42, 10, 9, 0, 2], mtu: 1500, receive: None, send: None };
 
 /// Runs a test on a thread with a network namespace of its own.
 fn apart(test: impl FnOnce() + Send) {
@@ -56,7 +55,7 @@ fn with_card(mut plan: Plan<'_>, queues: usize, card: NetworkCard) -> Plan<'_> {
     let taps = tap("tap0", queues);
     bring_up("tap0", HOST);
     let taps = taps.into_iter().map(|tap| plan.inherit(tap)).collect();
-    plan.with(|config| config.networks.push(NetworkConfig { taps, card }))
+    plan.card(NetworkConfig { taps, card })
 }
 
 fn both_ways(bench: &Bench) {
@@ -94,10 +93,7 @@ fn several_queues(bench: &Bench) {
 /// Twice in one place, with two queues and then with one; the second time the host does not wait for the guest's driver.
 fn hot_plug(bench: &Bench) {
     apart(|| {
-        let plan = bench.plan("net-plug").with(|config| {
-            config.vcpus = 2;
-            config.spare_networks = 2;
-        });
+        let plan = bench.plan("net-plug").with(|config| config.vcpus = 2).spare_networks(2);
         let vm = plan.launch(true);
         echo();
         let refused = |answer: Answer, why: &str| {
@@ -233,7 +229,7 @@ fn impossible(bench: &Bench) {
             plan.inherit(std::fs::File::options().read(true).write(true).open("/dev/null").unwrap())
         });
         let taps = taps.collect();
-        plan.with(|config| config.networks.push(NetworkConfig { taps, card: NetworkCard { mtu, ..CARD } }))
+        plan.card(NetworkConfig { taps, card: NetworkCard { mtu, ..CARD } })
     };
     let message = with_taps(1, 1500).run().failed("device");
     assert!(message.starts_with("network 0: it is no tap device"), "{message}");
@@ -241,7 +237,7 @@ fn impossible(bench: &Bench) {
     assert_eq!(message, "the number of taps of network 0 is 9, but must be from 1 to 8");
     let message = with_taps(1, 67).run().failed("config");
     assert_eq!(message, "the MTU of network 0 is 67, but must be from 68 to 65535");
-    let message = bench.plan("off").with(|config| config.spare_networks = 17).run().failed("config");
+    let message = bench.plan("off").spare_networks(17).run().failed("config");
     assert!(message.ends_with("spare networks is 17, but must be from 0 to 16"), "{message}");
 }
 

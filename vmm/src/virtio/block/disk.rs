@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::file::{self, Zero};
 use crate::SECTOR_SIZE;
-use crate::virtio::queue::Span;
+use crate::virtio::buffers::Span;
 
 /// The contents of a disk.
 pub enum Disk {

@@ -13,8 +13,8 @@ use vm_memory::GuestMemoryMmap;
 use super::disk::Disk;
 use super::file::Zero;
 use crate::SECTOR_SIZE;
-use crate::virtio::device::Fault;
-use crate::virtio::queue::{Buffers, Span};
+use crate::virtio::buffers::{Buffers, Span};
+use crate::virtio::error::Fault;
 
 /// Data descriptors of one request that the driver is told to keep to. With 4 KiB pages that is half a MiB; more
 /// would only make a single request hold up the queue for longer.
@@ -72,9 +72,9 @@ impl From<std::io::Error> for Refusal {
     }
 }
 
-/// Carries out the request in `chain`; returns the bytes written into it. Whatever the disk has to say goes into the
-/// status byte. `admit` is told which way how many bytes are to go, and when it does not let them, nothing happens and
-/// there is nothing to return.
+/// Carries out the request in `chain`; returns the bytes written into it. The status byte says how the disk answered.
+/// `admit` decides about a request by its way and its bytes. A request that it does not let pass changes nothing, and
+/// nothing is returned.
 ///
 /// # Errors
 /// When the chain is broken or has no place for the status byte.
@@ -85,8 +85,7 @@ pub fn serve<M: Deref<Target = GuestMemoryMmap>>(
     chain: DescriptorChain<M>,
     admit: impl FnOnce(Way, u64) -> bool,
 ) -> Result<Option<u32>, Fault> {
-    let Buffers { readable, writable: mut status } =
-        Buffers::new(memory, chain, MAX_DESCRIPTORS).map_err(Fault::Guest)?;
+    let Buffers { readable, writable: mut status } = Buffers::new(memory, chain, MAX_DESCRIPTORS)?;
     if status.is_empty() {
         return Err(Fault::Guest("a request without room for its status"));
     }

@@ -8,9 +8,9 @@ use virtio_bindings::virtio_blk::{
     VIRTIO_BLK_T_WRITE_ZEROES,
 };
 
-use super::disk::{DiskError, Segment, SegmentMap};
+use super::disk::DiskError;
 use super::*;
-use crate::config::RateLimit;
+use crate::rate::RateLimit;
 use crate::virtio::testutil::{Driver, Part};
 
 const OK: u8 = 0;

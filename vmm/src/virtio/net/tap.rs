@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use vm_memory::VolatileSlice;
 
-use super::HEADER_BYTES;
+use super::frame::HEADER_BYTES;
 
 /// What `readv` and `writev` take at once (`IOV_MAX`).
 const MAX_PIECES: usize = 1024;

@@ -10,17 +10,17 @@ use virtio_bindings::virtio_ring::VIRTIO_RING_F_EVENT_IDX;
 use vm_memory::{Bytes, GuestAddress};
 
 use super::*;
-use crate::config::{MacAddress, RateLimit};
+use crate::rate::RateLimit;
 use crate::virtio::testutil::{Driver, Part};
 
 const MERGEABLE: u64 = 1 << VIRTIO_NET_F_MRG_RXBUF;
 const EVENT_IDX: u64 = 1 << VIRTIO_RING_F_EVENT_IDX;
 const HEADER: [u8; HEADER_BYTES] = [0; HEADER_BYTES];
-/// What nobody wrote to.
+/// A byte that nothing has written to.
 const UNTOUCHED: u8 = 0;
 
 const CARD: NetworkCard =
-    NetworkCard { mac: MacAddress([2, 0x42, 0xac, 0x11, 0, 2]), mtu: 1500, receive: None, send: None };
+    NetworkCard { mac: [2, 0x42, 0xac, 0x11, 0, 2], mtu: 1500, receive: None, send: None };
 
 fn net(pairs: usize, card: &NetworkCard) -> (Net, Vec<UnixDatagram>) {
     let (mut taps, mut hosts) = (Vec::new(), Vec::new());
@@ -30,7 +30,7 @@ fn net(pairs: usize, card: &NetworkCard) -> (Net, Vec<UnixDatagram>) {
         taps.push(Tap::stand_in(tap));
         hosts.push(host.into());
     }
-    (Net::new(server("net-test").unwrap(), taps, card), hosts)
+    (Net::new(place::server("net-test").unwrap(), taps, card), hosts)
 }
 
 fn start(features: u64) -> (Driver, UnixDatagram) {
@@ -266,7 +266,7 @@ fn the_configuration_space_holds_address_state_pairs_and_mtu() {
     assert_eq!(config, [0; 14]);
     let (single, _) = super::tests::net(1, &CARD);
     assert!(has(net.features(), VIRTIO_NET_F_MQ) && !has(single.features(), VIRTIO_NET_F_MQ));
-    assert_eq!((queues(1), queues(2)), (single.queue_sizes().len(), net.queue_sizes().len()));
+    assert_eq!((place::queues(1), place::queues(2)), (single.queue_sizes().len(), net.queue_sizes().len()));
 }
 
 #[test]
@@ -326,7 +326,7 @@ fn a_reset_takes_the_buffers_away() {
         }
         let memory = driver.memory().clone();
         driver = driver.restart();
-        // Whatever was under way is in the old memory by now, or in nobody's.
+        // A frame that was under way is in the old memory by now, or lost.
         memory.write_slice(&vec![0xee; 1 << 20], GuestAddress(0x10_0000)).unwrap();
         host.send(&frame(round, 600)).unwrap();
         let mut bytes = vec![0; 1 << 20];
@@ -335,7 +335,7 @@ fn a_reset_takes_the_buffers_away() {
     }
 }
 
-/// A descriptor as wrong as one likes, but often nearly right.
+/// Any descriptor, but often one that is nearly right.
 fn descriptor() -> impl Strategy<Value = (u64, u32, u16, u16)> {
     let address = prop_oneof![4 => 0x10_0000u64..0x20_0000, 1 => 0x1_0000u64..0x3_0000, 1 => any::<u64>()];
     let length = prop_oneof![4 => 0u32..3000, 1 => any::<u32>()];

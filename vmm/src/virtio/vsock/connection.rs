@@ -20,7 +20,7 @@ use vm_memory::{ReadVolatile, VolatileMemoryError, WriteVolatile};
 use vmm_sys_util::epoll::EventSet;
 
 use super::header::{HOST_CID, Header, SHUTDOWN_RECEIVE, SHUTDOWN_SEND, TYPE_STREAM, op};
-use crate::virtio::queue::Span;
+use crate::virtio::buffers::Span;
 
 /// The credit that the guest has on each connection, in bytes, and so the most that is kept here when the host does
 /// not read: the largest packet that Linux makes, so that one fits when nothing is kept. Normally the bytes go

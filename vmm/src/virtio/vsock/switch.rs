@@ -10,8 +10,8 @@ use super::connection::{Connection, Packet};
 use super::dial;
 use super::header::{HEADER_SIZE, HOST_CID, Header, TYPE_STREAM, op};
 use crate::log;
-use crate::virtio::device::Fault;
-use crate::virtio::queue::Span;
+use crate::virtio::buffers::Span;
+use crate::virtio::error::Fault;
 use crate::worker::Events;
 
 /// Connections at a time, those included whose last bytes the host has not read. A container needs one per stream of

@@ -7,10 +7,9 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
 use proptest::prelude::*;
 
-use super::super::MAX_CONNECTIONS;
 use super::super::connection::BUFFER_SIZE;
 use super::super::header::{HEADER_SIZE, HOST_CID, Header, TYPE_STREAM, op};
-use super::super::switch::MAX_RESETS;
+use super::super::switch::{MAX_CONNECTIONS, MAX_RESETS};
 use super::guest::{CID, Guest, RX, TX, noise};
 use crate::virtio::testutil::Part;
 
