@@ -127,3 +127,7 @@ impl Lifecycle {
         if self.state == state { Ok(()) } else { Err(LifecycleError::Illegal { state: self.state, step }) }
     }
 }
+
+#[cfg(test)]
+#[path = "lifecycle_tests.rs"]
+mod tests;

@@ -155,7 +155,7 @@ fn a_driver_that_does_it_right_gets_its_device() {
     assert_eq!(rig.done().len(), 1);
 }
 
-/// A place of no device takes no harm, and becomes one and none again, whatever the driver does meanwhile.
+/// A place of no device takes no harm from its driver, and becomes a device and none again.
 #[test]
 fn a_device_comes_and_goes() {
     let mut rig = Rig::new();
@@ -340,7 +340,7 @@ fn a_driver_that_runs_hears_of_a_changed_configuration() {
     let (before, causes) = (rig.read(CONFIG_GENERATION), rig.read(INTERRUPT_STATUS));
     rig.negotiate().transport.config_changed();
     assert_eq!(rig.read(CONFIG_GENERATION), before + 1);
-    assert_eq!(rig.read(INTERRUPT_STATUS), causes, "nobody is there to be told");
+    assert_eq!(rig.read(INTERRUPT_STATUS), causes, "no driver runs yet");
     rig.queue(0, 8).queue(1, 4).write(STATUS, RUNNING).transport.config_changed();
     assert_eq!(rig.read(CONFIG_GENERATION), before + 2);
     assert_eq!(rig.read(INTERRUPT_STATUS), causes | CONFIG_CHANGE);
@@ -348,8 +348,27 @@ fn a_driver_that_runs_hears_of_a_changed_configuration() {
     assert_eq!(rig.read(INTERRUPT_STATUS), causes);
 }
 
+/// The host pauses devices; what the driver does to a paused one takes it to a reset, as ever.
+#[test]
+fn a_paused_device_can_be_reset_and_replaced() {
+    let mut rig = Rig::new();
+    assert!(rig.transport.pause().is_err());
+    rig.run().done();
+    rig.transport.pause().unwrap();
+    assert!(rig.transport.pause().is_err());
+    rig.transport.resume().unwrap();
+    rig.transport.pause().unwrap();
+    rig.write(STATUS, 0);
+    assert_eq!((rig.done(), rig.read(STATUS)), (vec![Done::Reset], 0));
+    assert!(rig.transport.resume().is_err());
+    rig.run().transport.pause().unwrap();
+    rig.done();
+    rig.transport.replace(Box::new(Absent)).unwrap();
+    assert_eq!((rig.done(), rig.read(DEVICE_ID)), (vec![Done::Reset], 0));
+}
+
 proptest! {
-    /// Whatever a driver writes: no panic, and a device only runs with queues that were checked.
+    /// No write of a driver makes the transport panic, and a device only runs with queues that were checked.
     #[test]
     fn any_writes(writes in prop::collection::vec((0u32..0x110, prop_oneof![0u32..32, Just(RINGS), any::<u32>()]), 0..200)) {
         let mut rig = Rig::new();

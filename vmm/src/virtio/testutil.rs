@@ -127,6 +127,12 @@ impl Driver {
         self.device.as_mut().unwrap()
     }
 
+    /// An activation like the one that the device got, without queues.
+    pub fn activation(&self) -> Activation {
+        let (memory, interrupt) = (Arc::clone(&self.memory), Arc::clone(&self.interrupt));
+        Activation { features: self.features, queues: Queues { memory, queues: Vec::new(), interrupt } }
+    }
+
     /// The machine's memory.
     pub fn memory(&self) -> &GuestMemoryMmap {
         &self.memory

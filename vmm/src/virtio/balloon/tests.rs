@@ -134,3 +134,18 @@ fn the_driver_writes_actual_and_nothing_else() {
     balloon.reset();
     assert_eq!(sizes.get(), (7, 0));
 }
+
+#[test]
+fn a_report_during_a_pause_is_taken_when_the_device_goes_on() {
+    let mut driver = filled(4);
+    driver.lifecycle().pause().unwrap();
+    let report = driver.add_raw(2, &[(AREA, 4096, true)]);
+    driver.kick(2);
+    let inflated = driver.add(0, &[Part::Read(&numbers(&[(AREA / PAGE_SIZE) as u32 + 2]))]);
+    driver.kick(0);
+    assert_eq!(kept(&driver, 4), [true; 4]);
+    driver.lifecycle().resume().unwrap();
+    assert_eq!(driver.wait_used(2), (report, 0));
+    assert_eq!(driver.wait_used(0), (inflated, 0));
+    assert_eq!(kept(&driver, 4), [false, true, false, true]);
+}

@@ -335,6 +335,42 @@ fn a_reset_takes_the_buffers_away() {
     }
 }
 
+/// Both directions, a full tap and a changed number of pairs: a pause loses none of it.
+#[test]
+fn a_pause_loses_nothing() {
+    let (net, hosts) = net(2, &CARD);
+    const CONTROL: usize = 4;
+    let mut driver = Driver::start(net, MERGEABLE | 1 << VIRTIO_NET_F_MQ | 1 << VIRTIO_NET_F_CTRL_VQ);
+    driver.add(CONTROL, &[Part::Read(&[4, 0, 2, 0]), Part::Write(1)]);
+    driver.kick(CONTROL);
+    driver.wait_used(CONTROL);
+    const FRAMES: usize = 200;
+    for number in 0..FRAMES {
+        driver.add(TX, &[Part::Read(&frame(number, 3000))]);
+    }
+    driver.kick(TX);
+    driver.lifecycle().pause().unwrap();
+    for _ in 0..100 {
+        driver.add(2 + RX, &[Part::Write(1500)]);
+    }
+    driver.kick(2 + RX);
+    hosts[1].send(&frame(77, 100)).unwrap();
+    assert_eq!(driver.try_used(2 + RX), None);
+    driver.lifecycle().resume().unwrap();
+    assert_eq!(driver.wait_used(2 + RX).1, 112);
+    for number in 0..FRAMES {
+        assert_eq!(receive(&hosts[0])[12], number as u8 | 1);
+        if number % 50 == 0 {
+            driver.lifecycle().pause().unwrap();
+            driver.lifecycle().resume().unwrap();
+        }
+    }
+    for _ in 0..FRAMES {
+        driver.wait_used(TX);
+    }
+    assert!(!driver.needs_reset());
+}
+
 /// Any descriptor, but often one that is nearly right.
 fn descriptor() -> impl Strategy<Value = (u64, u32, u16, u16)> {
     let address = prop_oneof![4 => 0x10_0000u64..0x20_0000, 1 => 0x1_0000u64..0x3_0000, 1 => any::<u64>()];

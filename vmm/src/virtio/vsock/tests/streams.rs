@@ -367,3 +367,22 @@ fn a_reset_closes_everything_and_the_device_works_again() {
     stream.host.read_exact(&mut bytes).unwrap();
     assert_eq!(guest.driver.memory().read_obj::<u8>(GuestAddress(0)).unwrap(), 0);
 }
+
+#[test]
+fn a_pause_loses_no_bytes_and_no_connection() {
+    let mut guest = Guest::new();
+    let mut stream = guest.connect(7);
+    for round in 0..10 {
+        guest.driver.lifecycle().pause().unwrap();
+        stream.host.write_all(b"from the host").unwrap();
+        guest.say(&mut stream, op::RW, 0, b"from the guest");
+        assert_eq!(guest.try_next(), None, "round {round}");
+        guest.driver.lifecycle().resume().unwrap();
+        let mut heard = [0; 14];
+        stream.host.read_exact(&mut heard).unwrap();
+        assert_eq!(&heard, b"from the guest");
+        let (header, payload) = guest.next();
+        assert_eq!((stream.note(&header), payload.as_slice()), (op::RW, b"from the host".as_slice()));
+        stream.received += payload.len() as u32;
+    }
+}
