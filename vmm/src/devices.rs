@@ -5,9 +5,9 @@
 use serde::{Deserialize, Serialize};
 
 use crate::fds::{FdError, InheritedFds};
-use crate::jail::rules::Syscalls;
 use crate::layout::MAX_VIRTIO_DEVICES;
 use crate::range::{self, OutOfRange};
+use crate::syscalls::Syscalls;
 use crate::virtio::plan::{Claimed, Name, Plan};
 use crate::virtio::{balloon, block, net, rng, vsock};
 

@@ -15,9 +15,10 @@ mod machine;
 mod memory;
 pub mod probe;
 pub mod range;
-mod rate;
+
 pub mod report;
 mod stop;
+pub mod syscalls;
 pub mod thread;
 #[cfg(debug_assertions)]
 mod trace;
@@ -25,7 +26,6 @@ mod vcpu;
 pub mod virtio;
 pub mod vm;
 mod wiring;
-pub mod worker;
 
 /// The unit of every disk, in bytes (virtio 1.2, section 5.2).
 pub const SECTOR_SIZE: u64 = 512;

@@ -4,7 +4,7 @@ use std::io;
 use std::sync::{OnceLock, mpsc};
 use std::thread::{Builder, JoinHandle};
 
-use crate::jail::rules::Syscalls;
+use crate::syscalls::Syscalls;
 
 /// What a thread does. Each kind has a seccomp filter of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

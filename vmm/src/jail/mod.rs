@@ -22,7 +22,6 @@ mod error;
 mod limits;
 mod namespaces;
 mod privileges;
-pub mod rules;
 pub mod seccomp;
 pub mod table;
 

@@ -9,8 +9,8 @@ use seccompiler::{
     SeccompRule, TargetArch,
 };
 
-use super::rules::Allowed;
 use super::table;
+use crate::syscalls::Allowed;
 use crate::thread::ThreadKind;
 
 /// With this variable in the environment a debug build lets calls that are not allowed pass, and the kernel's log says

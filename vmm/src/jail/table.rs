@@ -3,8 +3,8 @@
 //! The reasons speak of a static glibc: the allocator, locks and the end of threads make calls of their own. What a device
 //! needs beyond this stands in its own `syscalls.rs`, which the [table of devices](crate::devices::TABLE) leads to.
 
-use super::rules::{Allowed, any, is, only, with, without};
 use crate::devices::TABLE;
+use crate::syscalls::{Allowed, any, is, only, with, without};
 use crate::thread::ThreadKind;
 
 /// `KVM_RUN` of `linux/kvm.h`: `_IO(0xae, 0x80)`.
@@ -63,7 +63,7 @@ const VCPU: &[Allowed] = &[
     ),
 ];
 
-/// The loop of [`crate::worker`].
+/// The loop of [`crate::virtio::worker`].
 const WORKER: &[Allowed] = &[
     only(libc::SYS_epoll_create1, &[is(0, libc::EPOLL_CLOEXEC)], "a handler's set of descriptors"),
     any(libc::SYS_epoll_ctl, "adding and removing them"),

@@ -13,6 +13,7 @@ pub mod mmio;
 pub mod net;
 pub mod plan;
 pub mod queue;
+pub mod rate;
 pub mod registers;
 pub mod rng;
 pub mod server;
@@ -20,3 +21,4 @@ pub mod state;
 #[cfg(test)]
 pub mod testutil;
 pub mod vsock;
+pub mod worker;

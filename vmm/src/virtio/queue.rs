@@ -10,7 +10,7 @@ use vmm_sys_util::eventfd::EventFd;
 
 use super::error::Fault;
 use super::interrupt::Interrupt;
-use crate::worker::Events;
+use crate::virtio::worker::Events;
 
 /// A descriptor chain whose descriptors are still to be read. It can be kept for later.
 pub type Chain = DescriptorChain<Arc<GuestMemoryMmap>>;

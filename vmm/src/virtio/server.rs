@@ -7,7 +7,7 @@ use vmm_sys_util::epoll::EventSet;
 
 use super::error::{ActivateError, Fault};
 use super::queue::{Chain, Queues};
-use crate::worker::{Events, Handler, Worker};
+use crate::virtio::worker::{Events, Handler, Worker};
 
 /// What a device does with a request.
 pub trait Requests: Send + 'static {

@@ -33,7 +33,7 @@ use crate::fds::{FdError, InheritedFds};
 use crate::log;
 use crate::memory::{self, PAGE_SIZE};
 use crate::thread::ThreadKind;
-use crate::worker::Worker;
+use crate::virtio::worker::Worker;
 
 /// Inflate, deflate, reporting. Queues without their feature are left out of the count, so reporting is the third.
 const QUEUE_SIZES: [u16; 3] = [16, 16, 32];

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::fds::Fd;
-use crate::rate::RateLimit;
+use crate::virtio::rate::RateLimit;
 
 /// One virtio-blk disk.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -9,10 +9,10 @@ use vmm_sys_util::epoll::EventSet;
 use super::config::DiskLimits;
 use super::disk::Disk;
 use super::request::{self, Way};
-use crate::rate::{Alarm, Gate};
 use crate::virtio::error::Fault;
 use crate::virtio::queue::{Chain, Queues};
-use crate::worker::{Events, Handler};
+use crate::virtio::rate::{Alarm, Gate};
+use crate::virtio::worker::{Events, Handler};
 
 /// The number of the one queue; the token of its kicks, too.
 const QUEUE: usize = 0;

@@ -31,7 +31,7 @@ use super::plan::{BuildError, Built, Claimed, Name, Plan, Site};
 use crate::SECTOR_SIZE;
 use crate::fds::{Access, FdError, InheritedFds};
 use crate::thread::ThreadKind;
-use crate::worker::Worker;
+use crate::virtio::worker::Worker;
 
 /// One queue: requests are carried out one after the other. It holds one request of the greatest size, or many
 /// small ones.

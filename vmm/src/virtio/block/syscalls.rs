@@ -1,7 +1,7 @@
 //! What a disk asks of the kernel.
 
-use crate::jail::rules::{Allowed, Syscalls, any, is, only};
-use crate::rate;
+use crate::syscalls::{Allowed, Syscalls, any, is, only};
+use crate::virtio::rate;
 
 /// All of it.
 pub const SYSCALLS: Syscalls =

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::fds::Fd;
-use crate::rate::RateLimit;
+use crate::virtio::rate::RateLimit;
 
 /// A place for a network card. Every card is in one, and can be taken out of it while the VM runs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -13,12 +13,12 @@ use super::frame::MAX_DESCRIPTORS;
 use super::receive::Receiver;
 use super::send::Sender;
 use super::tap::Tap;
-use crate::rate::{Alarm, Gate};
 use crate::virtio::buffers::Buffers;
 use crate::virtio::error::Fault;
 use crate::virtio::interrupt::Interrupt;
 use crate::virtio::queue::ActiveQueue;
-use crate::worker::{Events, Handler};
+use crate::virtio::rate::{Alarm, Gate};
+use crate::virtio::worker::{Events, Handler};
 
 /// What waits for what, by token: below these are [`PER_PAIR`] tokens for each pair.
 const CONTROL: u64 = 1 << 32;

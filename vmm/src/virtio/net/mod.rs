@@ -52,8 +52,8 @@ use super::plan::{BuildError, Built, Claimed, Name, Plan, Site};
 use super::queue::Queues;
 use crate::fds::{Access, FdError, InheritedFds};
 use crate::range::{self, OutOfRange};
-use crate::rate::Gate;
-use crate::worker::Worker;
+use crate::virtio::rate::Gate;
+use crate::virtio::worker::Worker;
 
 /// Entries of each receive and transmit queue. In buffers of 1.5 KiB this is twice what the largest frames need.
 const QUEUE_SIZE: u16 = 256;

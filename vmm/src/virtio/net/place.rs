@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use super::engine::Engine;
 use super::syscalls::SYSCALLS;
 use crate::thread::ThreadKind;
-use crate::worker::Worker;
+use crate::virtio::worker::Worker;
 
 /// A thread that serves one network card at a time.
 pub type Server = Arc<Mutex<Worker<Engine>>>;

@@ -11,11 +11,11 @@ use vm_memory::{GuestAddress, GuestMemoryBackend, GuestMemoryMmap};
 use super::frame::{BUDGET, HEADER_BYTES, MAX_DESCRIPTORS};
 use super::tap::Tap;
 use crate::log;
-use crate::rate::Gate;
 use crate::virtio::buffers::{ChainError, Span, descriptors};
 use crate::virtio::error::Fault;
 use crate::virtio::interrupt::Interrupt;
 use crate::virtio::queue::{ActiveQueue, add_used_together, driver_waits};
+use crate::virtio::rate::Gate;
 
 /// Where the header has the number of buffers (section 5.1.6).
 const NUM_BUFFERS: u64 = 10;

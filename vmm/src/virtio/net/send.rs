@@ -8,11 +8,11 @@ use vm_memory::GuestMemoryMmap;
 
 use super::frame::{BUDGET, HEADER_BYTES, MAX_DESCRIPTORS, MAX_FRAME};
 use super::tap::Tap;
-use crate::rate::Gate;
 use crate::virtio::buffers::Buffers;
 use crate::virtio::error::Fault;
 use crate::virtio::interrupt::Interrupt;
 use crate::virtio::queue::ActiveQueue;
+use crate::virtio::rate::Gate;
 
 /// The addresses and type in front of every frame, in bytes.
 const ETHERNET_HEADER: u64 = 14;

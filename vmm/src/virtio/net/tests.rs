@@ -10,7 +10,7 @@ use virtio_bindings::virtio_ring::VIRTIO_RING_F_EVENT_IDX;
 use vm_memory::{Bytes, GuestAddress};
 
 use super::*;
-use crate::rate::RateLimit;
+use crate::virtio::rate::RateLimit;
 use crate::virtio::testutil::{Driver, Part};
 
 const MERGEABLE: u64 = 1 << VIRTIO_NET_F_MRG_RXBUF;

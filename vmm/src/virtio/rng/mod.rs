@@ -21,7 +21,7 @@ use super::queue::Chain;
 use super::server::{Requests, Server};
 use crate::fds::{FdError, InheritedFds};
 use crate::thread::ThreadKind;
-use crate::worker::Worker;
+use crate::virtio::worker::Worker;
 
 /// Linux asks for one buffer of 64 bytes at a time.
 const QUEUE_SIZES: [u16; 1] = [16];

@@ -1,6 +1,6 @@
 //! What the entropy device asks of the kernel.
 
-use crate::jail::rules::{Allowed, Syscalls, any};
+use crate::syscalls::{Allowed, Syscalls, any};
 
 /// All of it.
 pub const SYSCALLS: Syscalls = Syscalls { device: "rng", worker: &[RNG], main: &[], descriptors: 0 };

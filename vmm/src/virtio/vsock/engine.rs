@@ -12,7 +12,7 @@ use crate::virtio::buffers::Buffers;
 use crate::virtio::error::Fault;
 use crate::virtio::interrupt::Interrupt;
 use crate::virtio::queue::ActiveQueue;
-use crate::worker::{Events, Handler};
+use crate::virtio::worker::{Events, Handler};
 
 const RECEIVE: u64 = 0;
 const TRANSMIT: u64 = 1;

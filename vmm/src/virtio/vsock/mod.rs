@@ -43,7 +43,7 @@ use super::queue::{ActiveQueue, Queues};
 use crate::fds::{Access, FdError, InheritedFds};
 use crate::range::{self, OutOfRange};
 use crate::thread::ThreadKind;
-use crate::worker::Worker;
+use crate::virtio::worker::Worker;
 
 /// Receive, transmit, event. Linux fills the receive queue with buffers of 4 KiB that take 8 KiB of the guest's memory
 /// each, so this queue is what the device costs an idle guest. The event queue tells of migrations and stays unused.

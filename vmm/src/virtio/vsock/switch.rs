@@ -12,7 +12,7 @@ use super::header::{HEADER_SIZE, HOST_CID, Header, TYPE_STREAM, op};
 use crate::log;
 use crate::virtio::buffers::Span;
 use crate::virtio::error::Fault;
-use crate::worker::Events;
+use crate::virtio::worker::Events;
 
 /// Connections at a time, those included whose last bytes the host has not read. A container needs one per stream of
 /// its processes. Times [`super::connection::BUFFER_SIZE`] this bounds what a guest can make the VMM keep, 32 MiB,

@@ -1,7 +1,7 @@
 //! What the vsock device asks of the kernel.
 
 use super::switch::MAX_CONNECTIONS;
-use crate::jail::rules::{Allowed, Syscalls, any, is, only};
+use crate::syscalls::{Allowed, Syscalls, any, is, only};
 
 /// All of it.
 pub const SYSCALLS: Syscalls =

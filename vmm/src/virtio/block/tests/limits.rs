@@ -1,7 +1,7 @@
 //! Limits, and the requests that wait for them.
 
 use super::*;
-use crate::rate::RateLimit;
+use crate::virtio::rate::RateLimit;
 
 /// As many as the disk is allowed, and the others later; reads do not wait for writes, nor a reset for either.
 #[test]

@@ -1,7 +1,7 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::*;
-use crate::jail::rules::Syscalls;
+use crate::syscalls::Syscalls;
 
 const KICK: u64 = 7;
 const SYSCALLS: Syscalls = Syscalls { device: "test", worker: &[], main: &[], descriptors: 0 };

@@ -1,5 +1,5 @@
 //! How a system call that a thread may make is written down. The lists themselves lie beside the code that makes the
-//! calls: [`super::table`] has those of every thread, each device's `syscalls.rs` has those of its worker.
+//! calls: [`crate::jail::table`] has those of every thread, each device's `syscalls.rs` has those of its worker.
 
 use libc::c_long;
 

@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 use vmm_sys_util::epoll::EventSet;
 use vmm_sys_util::timerfd::TimerFd;
 
-use crate::jail::rules::{Allowed, any, is, only};
-use crate::worker::Events;
+use crate::syscalls::{Allowed, any, is, only};
+use crate::virtio::worker::Events;
 
 /// A token bucket: on average `per_second` units, and after a pause up to `burst` at once. The field that has the limit says
 /// whether a unit is a byte or an operation. One operation is never cut in two: a large one passes, and the next waits for
