@@ -73,7 +73,7 @@ impl Bus {
         }
     }
 
-    /// What the virtio device `index` shows in its configuration space has changed by itself.
+    /// The virtio device `index` shows something else in its configuration space; its driver is to be told.
     pub fn config_changed(&self, index: usize) {
         if let Some(transport) = self.virtio.get(index) {
             lock(transport).config_changed();

@@ -8,7 +8,7 @@ use crate::fds::{FdError, InheritedFds};
 use crate::layout::MAX_VIRTIO_DEVICES;
 use crate::range::{self, OutOfRange};
 use crate::syscalls::Syscalls;
-use crate::virtio::plan::{Claimed, Name, Plan};
+use crate::virtio::plan::{Claims, Name, Plan};
 use crate::virtio::{balloon, block, net, rng, vsock};
 
 /// A line of the table, apart from the shape of the configuration, which is a variant of [`DeviceConfig`].
@@ -134,10 +134,7 @@ pub fn check(devices: &[DeviceConfig]) -> Result<(), OutOfRange> {
 ///
 /// # Errors
 /// The first that cannot be taken.
-pub fn claim(
-    devices: &[DeviceConfig],
-    fds: &mut InheritedFds,
-) -> Result<Vec<(Name, Box<dyn Claimed>)>, FdError> {
+pub fn claim(devices: &[DeviceConfig], fds: &mut InheritedFds) -> Result<Claims, FdError> {
     let claim = |(name, plan): (Name, &dyn Plan)| {
         let claimed = plan.claim(&name, fds)?;
         Ok((name, claimed))

@@ -32,7 +32,7 @@ pub enum FdError {
         /// The number.
         fd: RawFd,
     },
-    /// It cannot be read or written as it has to be.
+    /// It is not open for what it is needed for.
     #[error("{what}: descriptor {fd} is not open for {needed}")]
     Mode {
         /// Which field of the configuration.

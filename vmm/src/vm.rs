@@ -31,7 +31,7 @@ use crate::report::StopReason;
 use crate::stop::Stop;
 use crate::thread::{self, ThreadKind};
 use crate::vcpu::{Shared, Vcpu};
-use crate::virtio::plan::{Claimed, Name};
+use crate::virtio::plan::Claims;
 use crate::{control, devices, jail, layout, log, wiring};
 
 /// How often virtual CPUs are told again to stop, should a signal arrive just before the guest is entered.
@@ -63,7 +63,7 @@ struct Files {
     memory: Option<MemoryFile>,
     kernel: File,
     initramfs: File,
-    devices: Vec<(Name, Box<dyn Claimed>)>,
+    devices: Claims,
     control: Option<OwnedFd>,
     debug_console: Option<File>,
 }
@@ -94,10 +94,8 @@ impl Files {
 
     /// The size of the largest file that a device can write, in bytes.
     fn largest_writable(&self) -> io::Result<u64> {
-        let largest = |largest: u64, (_, device): &(Name, Box<dyn Claimed>)| {
-            device.largest_file().map(|size| largest.max(size))
-        };
-        self.devices.iter().try_fold(0, largest)
+        let sizes = self.devices.iter().map(|(_, device)| device.largest_file());
+        sizes.collect::<io::Result<Vec<_>>>().map(|sizes| sizes.into_iter().max().unwrap_or_default())
     }
 }
 

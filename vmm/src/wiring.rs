@@ -6,7 +6,7 @@ use crate::layout;
 use crate::machine::{Machine, MachineError};
 use crate::virtio::handles::Handles;
 use crate::virtio::mmio::Transport;
-use crate::virtio::plan::{BuildError, Built, Claimed, Name, Site};
+use crate::virtio::plan::{BuildError, Built, Claims, Name, Site};
 
 /// Why there is no such device.
 #[derive(Debug, thiserror::Error)]
@@ -34,10 +34,7 @@ pub enum DeviceError {
 ///
 /// # Errors
 /// The first that cannot be built.
-pub fn build(
-    devices: Vec<(Name, Box<dyn Claimed>)>,
-    vcpus: u8,
-) -> Result<(Vec<Built>, Handles), DeviceError> {
+pub fn build(devices: Claims, vcpus: u8) -> Result<(Vec<Built>, Handles), DeviceError> {
     let mut handles = Handles::default();
     let mut built = Vec::with_capacity(devices.len());
     for (device, (name, claimed)) in devices.into_iter().enumerate() {

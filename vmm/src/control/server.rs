@@ -248,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_to_do_is_no_error_and_nobody_there_is_one() {
+    fn nothing_to_do_is_no_error_and_a_closed_socket_is_one() {
         let mut rig = Rig::new();
         rig.server.serve().unwrap();
         // Answers that the launcher does not read end it, before they block.

@@ -1,5 +1,5 @@
-//! The virtio-mmio transport (virtio 1.2, section 4.2): negotiates with the driver and moves the queues into the device
-//! when both are done. The driver reads registers from [`RegisterPage`]; here arrive its writes only.
+//! The virtio-mmio transport (virtio 1.2, section 4.2). It negotiates with the driver and moves the queues into the device
+//! when both are done. The driver reads registers from a [`RegisterPage`]; only its writes arrive here.
 
 use std::sync::Arc;
 
@@ -43,7 +43,7 @@ const DRIVEN: u32 = ACKNOWLEDGED | status::DRIVER;
 const NEGOTIATED: u32 = DRIVEN | status::FEATURES_OK;
 const RUNNING: u32 = NEGOTIATED | status::DRIVER_OK;
 
-/// The legal steps forward (virtio 1.2, section 3.1.1). From everywhere lead `FAILED` and, by writing 0, a reset.
+/// The legal steps forward (virtio 1.2, section 3.1.1). `FAILED` and, by writing 0, a reset are legal in every state.
 const STEPS: [(u32, u32, Step); 5] = [
     (0, ACKNOWLEDGED, Step::Note),
     (0, DRIVEN, Step::Note),

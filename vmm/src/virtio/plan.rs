@@ -44,6 +44,9 @@ pub trait Claimed {
     fn build(self: Box<Self>, site: &mut Site<'_>) -> Result<Built, BuildError>;
 }
 
+/// The devices of a VM, each with its name and its descriptors.
+pub type Claims = Vec<(Name, Box<dyn Claimed>)>;
+
 /// Why a device cannot be built; each device has reasons of its own.
 pub type BuildError = Box<dyn Error + Send + Sync>;
 

@@ -122,8 +122,8 @@ fn next<M: Deref<Target = GuestMemoryMmap> + Clone>(
     Ok(queue.iter(memory)?.next())
 }
 
-/// Gives chains, each a head and the bytes written into it, back so that the driver sees all of them or none: buffers of
-/// one frame. Whether it is to be told is for [`driver_waits`] to say, and for nothing else on this queue.
+/// Gives the buffers of one frame back, each a head and the bytes written into it, so that the driver sees all of them or
+/// none. On a queue that uses this, [`driver_waits`] alone says whether the driver is to be told.
 ///
 /// # Errors
 /// When the used ring cannot be written.
@@ -141,7 +141,7 @@ pub fn add_used_together(
         memory.write_obj(entry, address).map_err(virtio_queue::Error::GuestMemory)?;
         queue.set_next_used(queue.next_used().wrapping_add(1));
     }
-    // Shows the index, and with it what is before.
+    // This makes the index visible, and with it the entries before.
     Ok(queue.add_used(memory, *head, *written)?)
 }
 
@@ -155,7 +155,7 @@ pub fn driver_waits(queue: &Queue, memory: &GuestMemoryMmap, since: u16) -> Resu
     if added == 0 || !queue.event_idx_enabled() {
         return Ok(added != 0);
     }
-    // What was given back has to be there before the driver's wish is read.
+    // The driver has to see the used index before the device reads the driver's wish.
     fence(Ordering::SeqCst);
     let place = GuestAddress(queue.avail_ring().saturating_add(4 + 2 * u64::from(queue.size())));
     let event: u16 = memory.load(place, Ordering::Relaxed).map_err(virtio_queue::Error::GuestMemory)?;

@@ -12,7 +12,7 @@ use moat_vmm::control::{Answer, Command};
 use moat_vmm::report::StopReason;
 use nix::net::if_::if_nametoindex;
 
-use crate::interface::{EVERYBODY, GUEST, HOST, bring_up, counter, tap};
+use crate::interface::{BROADCAST, GUEST, HOST, bring_up, counter, tap};
 use crate::vm::{Bench, Plan, Vm, resident};
 use crate::vsock::{dialled, guest_waits_at, noise};
 
@@ -157,17 +157,17 @@ fn flood(bench: &Bench) {
         sender.set_broadcast(true).unwrap();
         let throw = |count: usize| {
             for _ in 0..count {
-                sender.send_to(&[1; 1400], (EVERYBODY, 9)).unwrap();
+                sender.send_to(&[1; 1400], (BROADCAST, 9)).unwrap();
             }
         };
         throw(5_000);
-        // The tap's own queue is full now. What comes on top is dropped there and wakes nobody.
+        // The tap's own queue is full now. The kernel drops what comes on top there, and wakes no thread.
         let full = worker_time(&vm);
         throw(20_000);
         let ticks = worker_time(&vm) - full;
         let (_, after) = resident(vm.process(), 128);
         println!("    {ticks} ticks of processor time; from {before} to {after} KiB");
-        assert!(ticks <= 2, "{ticks} ticks for frames that nobody takes");
+        assert!(ticks <= 2, "{ticks} ticks for frames that the guest does not take");
         assert!(after <= before + 512, "from {before} to {after} KiB");
         drop(waiting);
         let waiting = dialled(&vm, 2);

@@ -13,7 +13,7 @@ pub enum DiskConfig {
     ReadOnly {
         /// In order; none may be empty.
         segments: Vec<SegmentConfig>,
-        /// How fast; those for writing mean nothing.
+        /// How fast; the limits for writing have no effect.
         #[serde(default)]
         limits: DiskLimits,
     },
@@ -27,7 +27,7 @@ pub enum DiskConfig {
     },
 }
 
-/// How fast a disk may be; what is not limited is as fast as it can be. A flush and a discard are write operations
+/// How fast a disk may be. Without a limit it is as fast as the host's files. A flush and a discard are write operations
 /// without bytes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]

@@ -1,4 +1,5 @@
-//! What runs on the worker's thread: requests one after the other, and those that have to wait for their limit.
+//! What runs on the worker's thread. It carries out requests one after the other, and keeps those that have to wait for
+//! their limit.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
@@ -48,7 +49,7 @@ impl Engine {
         Self { disk, id, queues, gates, waiting: Default::default(), alarm: None }
     }
 
-    /// What the driver has added.
+    /// Carries out what the driver has added.
     fn take(&mut self) -> Result<(), Fault> {
         let Self { disk, id, queues, gates, waiting, alarm } = self;
         let Gates(gates) = &mut *gates.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
@@ -59,7 +60,7 @@ impl Engine {
             let written = request::serve(&memory, disk, id, chain.clone(), |way, bytes| {
                 let gate = &mut gates[way as usize];
                 let wait = gate.wait();
-                // In turn: nothing passes those that wait already.
+                // No request passes one that waits already.
                 if wait.is_some() || !waiting[way as usize].is_empty() {
                     late = Some((way, wait));
                     return false;
@@ -80,7 +81,7 @@ impl Engine {
         })
     }
 
-    /// What waited, as far as the limits allow by now.
+    /// Carries out what waited, as far as the limits allow by now.
     fn retry(&mut self) -> Result<(), Fault> {
         let Self { disk, id, queues: Queues { memory, queues, interrupt }, gates, waiting, alarm } = self;
         let Some(queue) = queues.get_mut(QUEUE) else { return Ok(()) };

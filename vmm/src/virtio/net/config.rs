@@ -32,11 +32,11 @@ pub struct NetworkConfig {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct NetworkCard {
-    /// Its Ethernet address. Nothing here keeps the guest from using another one: that is for the tap's side to do.
+    /// Its Ethernet address. The device does not keep the guest from using another one: the host's firewall does.
     pub mac: [u8; 6],
     /// The most bytes of a packet without its Ethernet header, at least [`MIN_MTU`].
     pub mtu: u16,
-    /// Bytes of frames for the guest. What is above waits in the tap's queue until that drops it.
+    /// Bytes of frames for the guest. Frames above the limit wait in the tap's queue until that drops them.
     pub receive: Option<RateLimit>,
     /// Bytes of frames from the guest.
     pub send: Option<RateLimit>,

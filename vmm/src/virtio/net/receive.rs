@@ -32,9 +32,9 @@ struct Buffer {
 /// One receive queue.
 pub struct Receiver {
     queue: ActiveQueue,
-    /// Taken and not filled, in order; at most as many as the queue has entries.
+    /// Buffers taken and not filled, in order; at most as many as the queue has entries.
     buffers: VecDeque<Buffer>,
-    /// Theirs, checked to be guest memory.
+    /// The pieces of those buffers, checked to be guest memory.
     pieces: VecDeque<(GuestAddress, usize)>,
     /// Bytes in them.
     room: u64,
@@ -63,8 +63,8 @@ impl Receiver {
         self.ready = true;
     }
 
-    /// Reads frames for as long as there are any, and buffers, and `gate` lets them through; at most [`BUDGET`], so that
-    /// the others get their turn and the worker sees its stop event. Returns how long to wait for the gate.
+    /// Reads frames while there are frames and buffers and `gate` lets them through, at most [`BUDGET`], so that the other
+    /// queues get their turn and the worker sees its stop event. Returns how long to wait for the gate.
     ///
     /// Without buffers the tap is left alone until the guest offers some: what comes meanwhile fills the tap's own queue
     /// and is dropped there.
@@ -101,7 +101,7 @@ impl Receiver {
                 }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) => {
-                    // A device that is down or gone; should it come back it tells.
+                    // The device is down or gone. If it comes back, the tap becomes readable.
                     if error.kind() != ErrorKind::WouldBlock {
                         log::host(format_args!("net: reading from the tap: {error}"));
                     }

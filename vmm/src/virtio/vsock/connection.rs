@@ -22,18 +22,18 @@ use vmm_sys_util::epoll::EventSet;
 use super::header::{HOST_CID, Header, SHUTDOWN_RECEIVE, SHUTDOWN_SEND, TYPE_STREAM, op};
 use crate::virtio::buffers::Span;
 
-/// The credit that the guest has on each connection, in bytes, and so the most that is kept here when the host does
-/// not read: the largest packet that Linux makes, so that one fits when nothing is kept. Normally the bytes go
-/// straight on to the socket and this is only how far the guest may run ahead of its interrupts.
+/// The credit that the guest has on each connection, in bytes, and so the most that the VMM keeps when the host does not
+/// read. It is the largest packet that Linux makes, so that one fits when nothing is kept. Normally the bytes go straight
+/// on to the socket, and the credit only limits how far the guest runs ahead of its interrupts.
 pub const BUFFER_SIZE: u32 = 64 << 10;
 
-/// The guest hears of new credit after so many bytes, or with the next packet that goes its way.
+/// The guest hears of new credit after so many bytes, or earlier, with the next packet that it gets.
 const CREDIT_STEP: u32 = BUFFER_SIZE / 2;
 
 /// What the guest did that ends a connection.
 pub type Violation = &'static str;
 
-/// What happens in a connection's turn.
+/// The packet that a connection sends in its turn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Packet {
     /// One of [`op`].
@@ -56,7 +56,7 @@ enum Read {
     End,
 }
 
-/// See the module.
+/// One connection.
 pub struct Connection {
     socket: UnixStream,
     guest_port: u32,
@@ -76,7 +76,7 @@ pub struct Connection {
 
     /// Bytes to the guest since the beginning, wrapping.
     sent: u32,
-    /// The guest's buffer, and how many bytes have left it; whatever the guest says.
+    /// The guest's buffer, and how many bytes have left it, as the guest says: both may be wrong.
     peer_buffer: u32,
     peer_forwarded: u32,
     /// The socket may have something to read.
@@ -245,7 +245,7 @@ impl Connection {
         // Most connections never need one, so none keeps its memory.
         self.backlog = Vec::new();
         if self.guest_finished {
-            // Fails only when the host is gone, and then there is nobody to tell.
+            // Fails only when the host is gone; then no reader waits for the end.
             let _ = self.socket.shutdown(Shutdown::Write);
         }
     }
@@ -271,13 +271,13 @@ impl Connection {
         }
     }
 
-    /// The guest has forgotten the connection, or is to forget it. What it sent before still reaches the host.
+    /// Forgets the guest's end: the guest has done so, or is told to. What it sent before still reaches the host.
     pub fn detach(&mut self) {
         self.detached = true;
         self.shut_down(SHUTDOWN_SEND | SHUTDOWN_RECEIVE);
     }
 
-    /// Has something for the guest, if there is something; payload goes into `room`, which is not empty.
+    /// Takes its turn: returns the packet for the guest, if there is one. Its payload goes into `room`, which is not empty.
     pub fn turn(&mut self, room: &Span<'_>) -> Option<Packet> {
         if self.detached {
             return None;
@@ -304,7 +304,7 @@ impl Connection {
             }
         }
         if self.finished() {
-            // RST follows at once and says all.
+            // The RST that follows at once ends both directions.
             return None;
         }
         if self.shutdown_due != self.shutdown_told {

@@ -1,4 +1,5 @@
-//! The table of connections: what comes from the guest goes to the right one, and each gets its turn at the guest.
+//! The table of connections. A packet from the guest goes to its connection, and each connection gets its turn to send to
+//! the guest.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::os::fd::{AsFd, OwnedFd};
@@ -19,8 +20,8 @@ use crate::virtio::worker::Events;
 /// and it bounds the descriptors.
 pub const MAX_CONNECTIONS: usize = 512;
 
-/// RST packets that wait for room in the receive queue. A driver keeps that queue filled; one that does not and goes on
-/// causing them loses the rest.
+/// RST packets that wait for room in the receive queue. A driver keeps that queue filled; a driver that does not, and goes
+/// on causing them, loses the rest.
 pub const MAX_RESETS: usize = 1024;
 
 /// Tokens below belong to the queues.
@@ -38,7 +39,7 @@ struct Entry {
     writing: bool,
 }
 
-/// See the module.
+/// The table of connections.
 pub struct Switch {
     guest_cid: u64,
     dial: Arc<OwnedFd>,
@@ -47,7 +48,7 @@ pub struct Switch {
     /// By guest port and host port, except those that the guest has forgotten.
     ports: BTreeMap<(u32, u32), u64>,
     next: u64,
-    /// Who has something for the guest, each once, in the order of their turns.
+    /// The connections that have something for the guest, each once, in the order of their turns.
     turns: VecDeque<u64>,
     /// RST packets that the guest has to get.
     resets: VecDeque<Header>,
@@ -106,7 +107,7 @@ impl Switch {
         match header.op {
             op::REQUEST => self.connect(header, events),
             op::RST => {
-                // The guest gave up: an RST on its way could only hit the next user of the port.
+                // The guest gave up: an RST that still waits would end the next connection from that port.
                 self.resets
                     .retain(|reset| (reset.dst_port, reset.src_port) != (header.src_port, header.dst_port));
                 Ok(())
@@ -173,7 +174,7 @@ impl Switch {
         }
     }
 
-    /// Ends what the packet is about.
+    /// Ends the connection that the packet belongs to.
     fn refuse(&mut self, header: &Header, events: &Events, why: &str) -> Result<(), Fault> {
         log::guest(format_args!("vsock: the guest {why}: ports {} to {}", header.src_port, header.dst_port));
         if header.op != op::RST {
@@ -189,7 +190,7 @@ impl Switch {
         }
     }
 
-    /// Answers a packet with RST, from whatever it was sent to.
+    /// Answers a packet with RST, from the address that it was sent to.
     fn reset(&mut self, header: &Header) {
         self.push_reset(Header {
             src_cid: header.dst_cid,

@@ -303,7 +303,7 @@ fn the_guest_stops_listening_and_the_host_hears_it() {
     guest.say(&mut stream, op::RW, 0, b"still sending");
     let mut bytes = [0; 13];
     stream.host.read_exact(&mut bytes).unwrap();
-    assert_eq!(stream.host.write_all(b"nobody listens").unwrap_err().kind(), ErrorKind::BrokenPipe);
+    assert_eq!(stream.host.write_all(b"no one listens").unwrap_err().kind(), ErrorKind::BrokenPipe);
     guest.say(&mut stream, op::SHUTDOWN, SHUTDOWN_SEND, &[]);
     assert_eq!(until(&mut guest, &mut stream, op::RST).1, b"");
     assert_eq!(stream.read_to_end(), b"");
