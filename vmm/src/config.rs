@@ -4,14 +4,12 @@
 
 use serde::{Deserialize, Serialize};
 
+pub use crate::devices::configs::*;
 pub use crate::devices::{DeviceConfig, FIXED_VIRTIO_DEVICES};
 pub use crate::fds::Fd;
-pub use crate::virtio::balloon::BalloonConfig;
-pub use crate::virtio::block::{DiskConfig, DiskLimits, SegmentConfig};
-pub use crate::virtio::net::{MAX_QUEUE_PAIRS, MIN_MTU, NetworkCard, NetworkConfig, NetworkPlace};
+pub use crate::virtio::block::{DiskLimits, SegmentConfig};
+pub use crate::virtio::net::{MAX_QUEUE_PAIRS, MIN_MTU, NetworkCard, NetworkConfig};
 pub use crate::virtio::rate::RateLimit;
-pub use crate::virtio::rng::RngConfig;
-pub use crate::virtio::vsock::VsockConfig;
 
 /// Everything that makes up one VM.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -33,18 +33,24 @@ pub enum Count {
     Many(&'static str),
 }
 
-/// Each folder exports its configuration as `Config` and its system calls as `SYSCALLS`.
+/// A line has the device's variant with its configuration, the folder, and the other fields of [`Row`]. The folder exports
+/// the configuration, which implements [`Plan`], and the system calls as `SYSCALLS`.
 macro_rules! table {
-    ($($(#[$doc:meta])* $variant:ident: $folder:ident, $name:literal, $count:expr;)+) => {
+    ($($(#[$doc:meta])* $variant:ident($config:ident): $folder:ident, $name:literal, $count:expr;)+) => {
         /// One device of a VM, as its configuration has it.
         #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
         #[serde(rename_all = "kebab-case", deny_unknown_fields)]
         pub enum DeviceConfig {
-            $($(#[$doc])* $variant($folder::Config),)+
+            $($(#[$doc])* $variant($folder::$config),)+
         }
 
-        $(impl From<$folder::Config> for DeviceConfig {
-            fn from(config: $folder::Config) -> Self {
+        /// The configurations of all devices, for [`crate::config`] to hand on.
+        pub(crate) mod configs {
+            $(pub use crate::virtio::$folder::$config;)+
+        }
+
+        $(impl From<$folder::$config> for DeviceConfig {
+            fn from(config: $folder::$config) -> Self {
                 Self::$variant(config)
             }
         })+
@@ -70,15 +76,15 @@ macro_rules! table {
 
 table! {
     /// A disk: `vda`, `vdb`, and so on, in the order of the configuration.
-    Disk: block, "disk", Count::Many("disks");
+    Disk(DiskConfig): block, "disk", Count::Many("disks");
     /// A network card, or a place for one: `eth0`, `eth1`, and so on.
-    Network: net, "network", Count::Many("networks and spare networks");
+    Network(NetworkPlace): net, "network", Count::Many("networks and spare networks");
     /// The vsock device.
-    Vsock: vsock, "vsock", Count::One;
+    Vsock(VsockConfig): vsock, "vsock", Count::One;
     /// The entropy device.
-    Rng: rng, "rng", Count::Optional;
+    Rng(RngConfig): rng, "rng", Count::Optional;
     /// The balloon, with free page reporting.
-    Balloon: balloon, "balloon", Count::Optional;
+    Balloon(BalloonConfig): balloon, "balloon", Count::Optional;
 }
 
 /// As many places as a VM keeps for devices that it has at most one of.

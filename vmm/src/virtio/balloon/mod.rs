@@ -20,7 +20,6 @@ use virtio_bindings::virtio_ids::VIRTIO_ID_BALLOON;
 use vm_memory::{Address, GuestAddress, GuestMemoryMmap};
 
 pub use self::config::BalloonConfig;
-pub use self::config::BalloonConfig as Config;
 use self::sizes::{Sizes, Target};
 pub use self::syscalls::SYSCALLS;
 use super::buffers::Buffers;

@@ -20,7 +20,6 @@ use virtio_bindings::virtio_blk::{
 };
 use virtio_bindings::virtio_ids::VIRTIO_ID_BLOCK;
 
-pub use self::config::DiskConfig as Config;
 pub use self::config::{DiskConfig, DiskLimits, SegmentConfig};
 use self::disk::{Disk, Segment, SegmentMap};
 use self::engine::{Engine, Gates};

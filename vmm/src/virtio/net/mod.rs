@@ -36,7 +36,6 @@ use virtio_bindings::virtio_net::{
     VIRTIO_NET_F_STATUS, VIRTIO_NET_S_LINK_UP,
 };
 
-pub use self::config::NetworkPlace as Config;
 pub use self::config::{MAX_QUEUE_PAIRS, MIN_MTU, NetworkCard, NetworkConfig, NetworkPlace};
 use self::engine::{Engine, Gates, Pair};
 use self::frame::{ETHERNET_BYTES, HEADER_BYTES, MAX_FRAME};

@@ -11,7 +11,6 @@ use virtio_bindings::virtio_ids::VIRTIO_ID_RNG;
 use vm_memory::GuestMemoryMmap;
 
 pub use self::config::RngConfig;
-pub use self::config::RngConfig as Config;
 pub use self::syscalls::SYSCALLS;
 use super::buffers::Buffers;
 use super::device::{Activation, VirtioDevice};

@@ -32,7 +32,6 @@ use std::sync::Arc;
 use virtio_bindings::virtio_ids::VIRTIO_ID_VSOCK;
 
 pub use self::config::VsockConfig;
-pub use self::config::VsockConfig as Config;
 use self::engine::Engine;
 use self::switch::Switch;
 pub use self::syscalls::SYSCALLS;
