@@ -286,7 +286,8 @@ impl Transport {
             .collect()
     }
 
-    /// Stops the device between two requests, see [`Lifecycle::pause`]. The driver must not write registers meanwhile.
+    /// Stops the device between two requests, see [`Lifecycle::pause`]. The virtual CPUs stand still meanwhile. A driver that
+    /// writes to a paused device all the same can reset it, and its kicks wait.
     ///
     /// # Errors
     /// When the device does not run, or is broken.

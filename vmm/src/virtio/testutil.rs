@@ -15,6 +15,7 @@ use super::device::{Activation, VirtioDevice};
 use super::interrupt::Interrupt;
 use super::lifecycle::Lifecycle;
 use super::queue::{ActiveQueue, Queues};
+use crate::devices::TABLE;
 
 /// How much memory the driver's machine has.
 pub const MEMORY: u64 = 16 << 20;
@@ -280,7 +281,7 @@ impl Drop for Driver {
 
 static PANICKED: AtomicBool = AtomicBool::new(false);
 
-/// A worker catches its handler's panic, so a test would take it for a device that found its driver broken.
+/// A worker catches its handler's panic. Without this, a test would take it for a device that found its driver broken.
 fn watch_for_panics() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
@@ -288,7 +289,8 @@ fn watch_for_panics() {
         std::panic::set_hook(Box::new(move |panic| {
             let thread = std::thread::current();
             let name = thread.name().unwrap_or_default();
-            if ["disk", "rng", "balloon", "net"].iter().any(|device| name.starts_with(device)) {
+            let devices = TABLE.iter().flat_map(|row| [row.name, row.syscalls.device]);
+            if devices.into_iter().any(|device| name.starts_with(device)) {
                 PANICKED.store(true, Ordering::SeqCst);
             }
             report(panic);

@@ -107,7 +107,7 @@ impl Events {
 
 /// A device's end of its worker thread. Dropping it ends the thread and waits for that.
 pub struct Worker<H: Handler> {
-    orders: Option<mpsc::Sender<Job<H>>>,
+    orders: Option<mpsc::SyncSender<Job<H>>>,
     /// Tells that the thread has parked, and what it has left of its job: nothing, when it broke.
     parked: mpsc::Receiver<Option<Job<H>>>,
     stop: Arc<EventFd>,
@@ -139,8 +139,9 @@ impl<H: Handler> Worker<H> {
     /// # Errors
     /// When the host gives no thread or event descriptor.
     pub fn spawn(kind: ThreadKind, name: &str) -> io::Result<Self> {
-        let (orders, inbox) = mpsc::channel();
-        let (outbox, parked) = mpsc::channel();
+        // Room for one job each way: there is no more, and an unbounded channel takes memory for many.
+        let (orders, inbox) = mpsc::sync_channel(1);
+        let (outbox, parked) = mpsc::sync_channel(1);
         let stop = Arc::new(EventFd::new(libc::EFD_CLOEXEC | libc::EFD_NONBLOCK)?);
         let idle = Epoll::new()?;
         idle.ctl(ControlOperation::Add, stop.as_raw_fd(), EpollEvent::new(EventSet::IN, STOP))?;

@@ -31,7 +31,24 @@ pub const BUFFER_SIZE: u32 = 64 << 10;
 const CREDIT_STEP: u32 = BUFFER_SIZE / 2;
 
 /// What the guest did that ends a connection.
-pub type Violation = &'static str;
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Violation {
+    /// It sent after SHUTDOWN(send).
+    #[error("sends after it said that it would not")]
+    AfterEnd,
+    /// It sent more than it may.
+    #[error("sends more than it has credit for")]
+    Credit,
+    /// It sent an operation that opens or answers a connection.
+    #[error("sends what does not belong to an open connection")]
+    Operation,
+    /// It sent to another CID than the host's, or another type than stream.
+    #[error("sends a packet to another CID or of another type than stream")]
+    Address,
+    /// The packet ends before its payload does.
+    #[error("sends a packet with less payload than it says")]
+    Payload,
+}
 
 /// The packet that a connection sends in its turn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -178,11 +195,11 @@ impl Connection {
     /// Takes bytes from the guest: into the socket, and what that does not take into the backlog.
     pub fn take(&mut self, payload: &mut Span<'_>) -> Result<(), Violation> {
         if self.guest_finished {
-            return Err("sends after it said that it would not");
+            return Err(Violation::AfterEnd);
         }
         let room = BUFFER_SIZE - self.received.wrapping_sub(self.told);
         let length = u32::try_from(payload.len()).ok().filter(|length| *length <= room);
-        let Some(length) = length else { return Err("sends more than it has credit for") };
+        let Some(length) = length else { return Err(Violation::Credit) };
         self.received = self.received.wrapping_add(length);
         if self.backlog.is_empty() {
             self.pass_on(payload);

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use vmm_sys_util::epoll::EventSet;
 
-use super::connection::{Connection, Packet};
+use super::connection::{Connection, Packet, Violation};
 use super::dial;
 use super::header::{HEADER_SIZE, HOST_CID, Header, TYPE_STREAM, op};
 use crate::log;
@@ -92,10 +92,10 @@ impl Switch {
             return Ok(());
         }
         if header.dst_cid != HOST_CID || header.kind != TYPE_STREAM {
-            return self.refuse(&header, events, "a packet to another CID or of another type than stream");
+            return self.refuse(&header, events, Violation::Address);
         }
         if payload.len() != u64::from(header.len) {
-            return self.refuse(&header, events, "a packet with less payload than it says");
+            return self.refuse(&header, events, Violation::Payload);
         }
         match self.ports.get(&(header.src_port, header.dst_port)).copied() {
             Some(id) => self.known(id, &header, &mut payload, events),
@@ -166,7 +166,7 @@ impl Switch {
                 self.detach(id);
                 Ok(())
             }
-            _ => Err("sends what does not belong to an open connection"),
+            _ => Err(Violation::Operation),
         };
         match outcome {
             Ok(()) => self.settle(id, events),
@@ -175,7 +175,7 @@ impl Switch {
     }
 
     /// Ends the connection that the packet belongs to.
-    fn refuse(&mut self, header: &Header, events: &Events, why: &str) -> Result<(), Fault> {
+    fn refuse(&mut self, header: &Header, events: &Events, why: Violation) -> Result<(), Fault> {
         log::guest(format_args!("vsock: the guest {why}: ports {} to {}", header.src_port, header.dst_port));
         if header.op != op::RST {
             self.reset(header);
