@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{Seek, Write};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::time::{Duration, Instant};
 
 use moat_vmm::config::MemoryConfig;
 use moat_vmm::control::{Answer, Command};
 use moat_vmm::launch::Exit;
+use moat_vmm::layout::CMDLINE_START;
 use moat_vmm::report::{Report, StopReason};
 use nix::fcntl::{FcntlArg, SealFlag, fcntl};
 use nix::sys::memfd::{MFdFlags, memfd_create};
@@ -236,7 +237,7 @@ fn frozen(bench: &Bench) {
     assert_eq!(complaint, None);
 }
 
-/// The guest's pages land in the file if it is shared, and nowhere but in the VMM otherwise.
+/// What is written to guest memory goes into the file if it is shared, and leaves it as it is otherwise.
 fn memory_file(bench: &Bench) {
     for shared in [false, true] {
         let flags = MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING;
@@ -247,7 +248,10 @@ fn memory_file(bench: &Bench) {
         let file = plan.inherit(memory.try_clone().unwrap());
         let plan = plan.with(|config| config.memory = MemoryConfig::File { file, shared });
         plan.run().expect(StopReason::PowerOff).said("slept");
-        assert_eq!(memory.metadata().unwrap().blocks() > 0, shared);
+        let mut start = [0; 6];
+        memory.read_exact_at(&mut start, CMDLINE_START).unwrap();
+        let expected = if shared { b"reboot" } else { &[0; 6] };
+        assert_eq!(&start, expected, "the kernel's command line, in the file");
     }
     let mut plan = bench.plan("off");
     let file = plan.inherit(file(&[0; 512]));
