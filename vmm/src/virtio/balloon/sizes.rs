@@ -24,7 +24,7 @@ impl Sizes {
         (self.wanted.load(Ordering::SeqCst), self.actual.load(Ordering::SeqCst))
     }
 
-    /// Wants another size. The driver has to be told, see [`crate::bus::Bus::config_changed`].
+    /// Wants another size. The bus has to tell the driver.
     pub fn want(&self, pages: u32) {
         self.wanted.store(pages, Ordering::SeqCst);
     }
