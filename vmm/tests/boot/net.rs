@@ -21,7 +21,7 @@ pub const CASES: &[(&str, crate::cases::Case)] = &[
     ("net_carries_ping_udp_and_tcp_both_ways", both_ways),
     ("net_has_as_many_queues_as_processors", several_queues),
     ("net_comes_and_goes_while_the_vm_runs", hot_plug),
-    ("net_survives_a_flood_that_nobody_takes", flood),
+    ("net_survives_a_flood_that_the_guest_does_not_take", flood),
     ("net_keeps_to_its_limits", limits),
     ("impossible_networks_are_refused", impossible),
 ];

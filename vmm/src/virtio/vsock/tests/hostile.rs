@@ -185,7 +185,7 @@ fn without_a_launcher_requests_are_refused_and_its_end_is_seen() {
 }
 
 #[test]
-fn resets_that_nobody_takes_are_not_kept_for_ever() {
+fn resets_that_the_guest_does_not_take_are_bounded() {
     let mut guest = Guest::starved();
     for _ in 0..2 * MAX_RESETS {
         let header = Header { op: op::RW, ..guest.stray() };

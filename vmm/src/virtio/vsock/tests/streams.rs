@@ -164,7 +164,7 @@ fn megabytes_to_a_slow_host_arrive_whole() {
 }
 
 #[test]
-fn a_host_that_does_not_read_stops_the_guest_and_nobody_else() {
+fn a_host_that_does_not_read_stops_its_stream_alone() {
     let mut guest = Guest::new();
     let mut stuck = guest.connect(1);
     let sent = send_until_stuck(&mut guest, &mut stuck);

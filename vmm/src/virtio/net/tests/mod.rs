@@ -1,6 +1,8 @@
 //! Against a driver in plain memory, with a pair of packet sockets in place of each tap: the header in front of a frame
 //! is then just bytes.
 
+mod waiting;
+
 use std::io::ErrorKind;
 use std::os::unix::net::UnixDatagram;
 
@@ -10,7 +12,6 @@ use virtio_bindings::virtio_ring::VIRTIO_RING_F_EVENT_IDX;
 use vm_memory::{Bytes, GuestAddress};
 
 use super::*;
-use crate::virtio::rate::RateLimit;
 use crate::virtio::testutil::{Driver, Part};
 
 const MERGEABLE: u64 = 1 << VIRTIO_NET_F_MRG_RXBUF;
@@ -184,38 +185,6 @@ fn a_host_that_does_not_read_stops_the_guest_and_nothing_is_lost() {
 }
 
 #[test]
-fn limits_slow_down_and_lose_nothing() {
-    let limit = Some(RateLimit { per_second: 100_000, burst: 1 });
-    let (net, hosts) = net(1, &NetworkCard { receive: limit, send: limit, ..CARD });
-    let gates = Arc::clone(&net.gates);
-    let mut driver = Driver::start(net, MERGEABLE);
-    for number in 0..20 {
-        driver.add(TX, &[Part::Read(&frame(number, 1000))]);
-        driver.add(RX, &[Part::Write(1500)]);
-        hosts[0].send(&frame(number, 1000)).unwrap();
-    }
-    for _ in 20..80 {
-        driver.add(RX, &[Part::Write(1500)]);
-    }
-    driver.kick(TX);
-    driver.kick(RX);
-    for number in 0..20 {
-        assert_eq!(receive(&hosts[0])[12], number as u8 | 1);
-        driver.wait_used(TX);
-        let (head, _) = driver.wait_used(RX);
-        assert_eq!(driver.written(head)[12], number as u8 | 1);
-    }
-    // What is overdrawn stays so when the guest resets the device.
-    gates.lock().unwrap().send.pass(1 << 30);
-    let mut driver = driver.restart();
-    driver.add(TX, &[Part::Read(&frame(1, 1000))]);
-    driver.kick(TX);
-    assert!(gates.lock().unwrap().send.wait().is_some_and(|wait| wait.as_secs() > 1000));
-    // Stops although it waits.
-    driver.restart();
-}
-
-#[test]
 fn the_control_queue_takes_numbers_of_pairs_and_refuses_the_rest() {
     let (net, hosts) = net(3, &CARD);
     assert_eq!(net.queue_sizes(), [256, 256, 256, 256, 256, 256, 16]);
@@ -333,42 +302,6 @@ fn a_reset_takes_the_buffers_away() {
         memory.read_slice(&mut bytes, GuestAddress(0x10_0000)).unwrap();
         assert!(bytes.iter().all(|byte| *byte == 0xee));
     }
-}
-
-/// Both directions, a full tap and a changed number of pairs: a pause loses none of it.
-#[test]
-fn a_pause_loses_nothing() {
-    let (net, hosts) = net(2, &CARD);
-    const CONTROL: usize = 4;
-    let mut driver = Driver::start(net, MERGEABLE | 1 << VIRTIO_NET_F_MQ | 1 << VIRTIO_NET_F_CTRL_VQ);
-    driver.add(CONTROL, &[Part::Read(&[4, 0, 2, 0]), Part::Write(1)]);
-    driver.kick(CONTROL);
-    driver.wait_used(CONTROL);
-    const FRAMES: usize = 200;
-    for number in 0..FRAMES {
-        driver.add(TX, &[Part::Read(&frame(number, 3000))]);
-    }
-    driver.kick(TX);
-    driver.lifecycle().pause().unwrap();
-    for _ in 0..100 {
-        driver.add(2 + RX, &[Part::Write(1500)]);
-    }
-    driver.kick(2 + RX);
-    hosts[1].send(&frame(77, 100)).unwrap();
-    assert_eq!(driver.try_used(2 + RX), None);
-    driver.lifecycle().resume().unwrap();
-    assert_eq!(driver.wait_used(2 + RX).1, 112);
-    for number in 0..FRAMES {
-        assert_eq!(receive(&hosts[0])[12], number as u8 | 1);
-        if number % 50 == 0 {
-            driver.lifecycle().pause().unwrap();
-            driver.lifecycle().resume().unwrap();
-        }
-    }
-    for _ in 0..FRAMES {
-        driver.wait_used(TX);
-    }
-    assert!(!driver.needs_reset());
 }
 
 /// Any descriptor, but often one that is nearly right.
