@@ -21,7 +21,7 @@
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, mpsc};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
 use vmm_sys_util::epoll::{ControlOperation, Epoll, EpollEvent, EventSet};
@@ -107,9 +107,7 @@ impl Events {
 
 /// A device's end of its worker thread. Dropping it ends the thread and waits for that.
 pub struct Worker<H: Handler> {
-    orders: Option<mpsc::SyncSender<Job<H>>>,
-    /// Tells that the thread has parked, and what it has left of its job: nothing, when it broke.
-    parked: mpsc::Receiver<Option<Job<H>>>,
+    desk: Arc<Desk<H>>,
     stop: Arc<EventFd>,
     work: Work<H>,
     thread: Option<JoinHandle<()>>,
@@ -133,27 +131,89 @@ struct Job<H> {
     events: Option<Events>,
 }
 
+/// What lies between a worker and its thread. A channel would do, and be a good deal of code for each kind of handler.
+struct Desk<H> {
+    place: Mutex<Place<H>>,
+    changed: Condvar,
+}
+
+enum Place<H> {
+    /// The thread is parked; what is left of its job, unless it broke.
+    Parked(Option<Job<H>>),
+    /// A job that the thread has not taken yet.
+    Ordered(Job<H>),
+    /// The thread has a job.
+    Serving,
+    /// The thread has ended, or is to end.
+    Closed,
+}
+
+impl<H> Desk<H> {
+    fn put(&self, place: Place<H>) {
+        *self.lock() = place;
+        self.changed.notify_all();
+    }
+
+    /// Takes what `wanted` finds, as soon as it finds something. A closed desk has nothing.
+    fn take(
+        &self,
+        wanted: impl Fn(Place<H>) -> Result<Option<Job<H>>, Place<H>>,
+        then: Place<H>,
+    ) -> Option<Job<H>> {
+        let mut place = self.lock();
+        loop {
+            match std::mem::replace(&mut *place, Place::Closed) {
+                Place::Closed => return None,
+                found => match wanted(found) {
+                    Ok(job) => {
+                        *place = then;
+                        return job;
+                    }
+                    Err(other) => *place = other,
+                },
+            }
+            place = self.changed.wait(place).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Place<H>> {
+        // Places are replaced whole.
+        self.place.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Closes the desk when the thread ends, also by a panic.
+struct Leaving<H>(Arc<Desk<H>>);
+
+impl<H> Drop for Leaving<H> {
+    fn drop(&mut self) {
+        self.0.put(Place::Closed);
+    }
+}
+
 impl<H: Handler> Worker<H> {
     /// Starts the thread, parked.
     ///
     /// # Errors
     /// When the host gives no thread or event descriptor.
     pub fn spawn(kind: ThreadKind, name: &str) -> io::Result<Self> {
-        // Room for one job each way: there is no more, and an unbounded channel takes memory for many.
-        let (orders, inbox) = mpsc::sync_channel(1);
-        let (outbox, parked) = mpsc::sync_channel(1);
+        let desk = Arc::new(Desk { place: Mutex::new(Place::Parked(None)), changed: Condvar::new() });
         let stop = Arc::new(EventFd::new(libc::EFD_CLOEXEC | libc::EFD_NONBLOCK)?);
         let idle = Epoll::new()?;
         idle.ctl(ControlOperation::Add, stop.as_raw_fd(), EpollEvent::new(EventSet::IN, STOP))?;
         let body = Body { name: name.to_owned(), stop: Arc::clone(&stop), idle };
+        let leaving = Leaving(Arc::clone(&desk));
         let thread = thread::spawn(kind, name, move || {
-            while let Ok(job) = inbox.recv() {
-                if outbox.send(body.serve(job)).is_err() {
-                    break;
-                }
+            let Leaving(desk) = &leaving;
+            let ordered = |place| match place {
+                Place::Ordered(job) => Ok(Some(job)),
+                other => Err(other),
+            };
+            while let Some(job) = desk.take(ordered, Place::Serving) {
+                desk.put(Place::Parked(body.serve(job)));
             }
         })?;
-        Ok(Self { orders: Some(orders), parked, stop, work: Work::None, thread: Some(thread) })
+        Ok(Self { desk, stop, work: Work::None, thread: Some(thread) })
     }
 
     /// Hands `handler` to the thread. A worker that has a handler is stopped first.
@@ -212,24 +272,31 @@ impl<H: Handler> Worker<H> {
     fn send(&mut self, job: Job<H>) -> Result<(), ActivateError> {
         // What is left of the last stop.
         let _ = self.stop.read();
-        let gone = || ActivateError::Worker(io::Error::other("the worker's thread is gone"));
-        let orders = self.orders.as_ref().ok_or_else(gone)?;
-        orders.send(job).map_err(|_| gone())?;
+        let mut place = self.desk.lock();
+        if matches!(*place, Place::Closed) {
+            return Err(ActivateError::Worker(io::Error::other("the worker's thread is gone")));
+        }
+        *place = Place::Ordered(job);
+        drop(place);
+        self.desk.changed.notify_all();
         self.work = Work::Serving;
         Ok(())
     }
 
     fn park(&self) -> Option<Job<H>> {
         let _ = self.stop.write(1);
-        // An error means that the thread is gone, and its handler with it.
-        self.parked.recv().ok().flatten()
+        let parked = |place| match place {
+            Place::Parked(job) => Ok(job),
+            other => Err(other),
+        };
+        self.desk.take(parked, Place::Parked(None))
     }
 }
 
 impl<H: Handler> Drop for Worker<H> {
     fn drop(&mut self) {
         drop(self.stop());
-        self.orders = None;
+        self.desk.put(Place::Closed);
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }
