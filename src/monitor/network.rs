@@ -1,7 +1,7 @@
 //! The container's networks for as long as its monitor lives: joined before the first boot, kept over restarts, left at
 //! the end; and changed while it runs.
 
-use moat_vmm::config::{Fd, MAX_QUEUE_PAIRS, MacAddress, NetworkCard, NetworkConfig, RateLimit};
+use moat_vmm::config::{Fd, MAX_QUEUE_PAIRS, NetworkCard, NetworkConfig, RateLimit};
 use moat_vmm::launch::Launch;
 
 use super::run::Run;
@@ -178,7 +178,7 @@ pub fn cards(
 }
 
 fn card(endpoint: &Endpoint, rate: Option<RateLimit>) -> NetworkCard {
-    NetworkCard { mac: MacAddress(endpoint.mac.0), mtu: endpoint.mtu, receive: rate, send: rate }
+    NetworkCard { mac: endpoint.mac.0, mtu: endpoint.mtu, receive: rate, send: rate }
 }
 
 /// As many queues as processors can use.

@@ -6,7 +6,10 @@ use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
-use moat_vmm::config::{DiskConfig, Fd, JailConfig, NetworkCard, SegmentConfig, VmConfig, VsockConfig};
+use moat_vmm::config::{
+    BalloonConfig, DeviceConfig, DiskConfig, Fd, JailConfig, MemoryConfig, NetworkCard, NetworkConfig,
+    NetworkPlace, RngConfig, SegmentConfig, VmConfig, VsockConfig,
+};
 use moat_vmm::control::{Answer, Command, MAX_PACKET};
 use moat_vmm::launch::{Child, Exit, Launch, LaunchError};
 use moat_vmm::layout;
@@ -140,15 +143,17 @@ impl Vm {
             id: container.id().short().to_owned(),
             vcpus: container.config.resources.vcpus(),
             memory_mib: container.config.resources.memory_mib,
+            memory: MemoryConfig::Anonymous,
             kernel: launch.add(Artifacts::open(&artifacts.kernel())?.into()),
             initramfs: launch.add(Artifacts::open(&artifacts.initramfs())?.into()),
             command_line: COMMAND_LINE.to_owned(),
-            disks: disks(container, disk, &mut launch)?,
-            networks: cards(network, &container.config, &mut launch)?,
-            spare_networks: spares(network),
-            vsock: VsockConfig { guest_cid: GUEST_CID, dial: launch.add(their_dial) },
+            devices: devices(
+                disks(container, disk, &mut launch)?,
+                cards(network, &container.config, &mut launch)?,
+                VsockConfig { guest_cid: GUEST_CID, dial: launch.add(their_dial) },
+                spares(network),
+            ),
             control: Some(launch.add(their_control)),
-            balloon: true,
             report: launch.add(report_writer),
             debug_console: debug_console_descriptor(debug_console, &mut launch)?,
             jail: JailConfig { uid: container.id().uid(), gid: container.id().uid() },
@@ -383,6 +388,20 @@ fn places(network: Option<&Attached>) -> Vec<Option<Plugged>> {
         Some(Plugged { number: endpoint.number, device: layout::device_name(index) })
     });
     plugged.chain((0..spares(network)).map(|_| None)).collect()
+}
+
+/// The devices, in the order in which the guest numbers them: [`places`] relies on it.
+fn devices(
+    disks: Vec<DiskConfig>,
+    cards: Vec<NetworkConfig>,
+    vsock: VsockConfig,
+    spares: u8,
+) -> Vec<DeviceConfig> {
+    let mut devices: Vec<DeviceConfig> = disks.into_iter().map(DeviceConfig::Disk).collect();
+    devices.extend(cards.into_iter().map(|card| DeviceConfig::Network(NetworkPlace::Card(card))));
+    devices.extend([vsock.into(), RngConfig {}.into(), BalloonConfig {}.into()]);
+    devices.extend((0..spares).map(|_| DeviceConfig::Network(NetworkPlace::Spare {})));
+    devices
 }
 
 /// `vda`, the image, and `vdb`, the writable disk.

@@ -5,7 +5,8 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::OwnedFd;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
-use moat_vmm::layout::{FIXED_VIRTIO_DEVICES, MAX_VIRTIO_DEVICES};
+use moat_vmm::config::FIXED_VIRTIO_DEVICES;
+use moat_vmm::layout::MAX_VIRTIO_DEVICES;
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
 

@@ -14,7 +14,7 @@ use moat_protocol::{
     ArchiveTask, CONTROL_PORT, ExitStatus, GuestMessage, HostMessage, PathStat, ProcessId, ProcessInfo,
     RequestId, STREAM_PORT, Stats, Stream, StreamHello, StreamToken,
 };
-use moat_vmm::config::{Fd, VmConfig};
+use moat_vmm::config::{DeviceConfig, Fd, VmConfig};
 use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
 
 const MAIN: ProcessId = ProcessId(0);
@@ -53,7 +53,11 @@ pub fn main() {
     let config: VmConfig = serde_json::from_str(&text).expect("JSON");
     let mut mode = String::new();
     File::from(take(config.kernel)).read_to_string(&mut mode).expect("a mode");
-    let dial_socket = take(config.vsock.dial);
+    let their_dial = config.devices.iter().find_map(|device| match device {
+        DeviceConfig::Vsock(vsock) => Some(vsock.dial),
+        _ => None,
+    });
+    let dial_socket = take(their_dial.expect("a vsock device"));
     let first_port = if mode.trim() == "wrong-port" { 22 } else { CONTROL_PORT };
     let control = dial(&dial_socket, first_port).expect("dialed");
     let mut guest = Guest { dial: dial_socket, control, mode: mode.trim().to_owned() };

@@ -73,7 +73,7 @@ impl Bus {
         }
     }
 
-    /// What the virtio device `index` shows in its configuration space has changed by itself.
+    /// The virtio device `index` shows something else in its configuration space; its driver is to be told.
     pub fn config_changed(&self, index: usize) {
         if let Some(transport) = self.virtio.get(index) {
             lock(transport).config_changed();
@@ -108,7 +108,7 @@ impl Bus {
     }
 }
 
-/// Devices leave nothing half-done that the next access could not bear: registers are plain values.
+/// Registers are plain values: a panic leaves none of them half written.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
 }

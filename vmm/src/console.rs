@@ -1,5 +1,5 @@
-//! The serial port of `debug_console`: a 16550 whose output goes to one descriptor. For looking into a guest that does
-//! not come up; a container's output never goes this way.
+//! The serial port of `debug_console`: a 16550 whose output goes to one descriptor. It serves to look into a guest that
+//! does not come up; a container's output never goes this way.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -48,8 +48,8 @@ impl Trigger for Line {
     }
 }
 
-/// Drops what the guest writes faster than [`RATE`], and what the reader does not take: a guest's output never holds
-/// up its virtual CPU for long and never fills a disk quickly.
+/// Drops what the guest writes faster than [`RATE`], and what the reader does not take. A guest's output never holds its
+/// virtual CPU up for long and never fills a disk quickly.
 struct Output {
     file: File,
     allowance: u64,
@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reader_that_does_not_read_holds_nobody_up() {
+    fn a_reader_that_does_not_read_does_not_hold_the_guest_up() {
         let (_reader, writer) = nix::unistd::pipe().unwrap();
         let mut console = Console::new(File::from(writer), EventFd::new(0).unwrap());
         for _ in 0..100_000 {

@@ -1,152 +1,203 @@
-//! The devices of a VM: made from the configuration and what it names, and wired to the machine.
+//! The table of devices: one line for each kind that a VM can have. The line leads to the device's folder, and from there
+//! comes all else: the shape of its configuration, the descriptors that it takes, its system calls, and how it is built.
+//! Addresses, interrupts and the words on the kernel's command line follow from a device's number.
 
-use std::fs::File;
-use std::os::fd::OwnedFd;
-use std::sync::Arc;
+use serde::{Deserialize, Serialize};
 
-use crate::config::{DiskConfig, MAX_QUEUE_PAIRS, NetworkConfig, VmConfig};
-use crate::layout;
-use crate::machine::Machine;
-use crate::virtio::absent::Absent;
-use crate::virtio::balloon::{Balloon, Sizes};
-use crate::virtio::block::Block;
-use crate::virtio::block::disk::{Disk, DiskError, Segment, SegmentMap};
-use crate::virtio::device::VirtioDevice;
-use crate::virtio::mmio::Transport;
-use crate::virtio::net::tap::{Tap, TapError};
-use crate::virtio::net::{self, Net};
-use crate::virtio::rng::Rng;
-use crate::virtio::vsock::Vsock;
-use crate::vm::BootError;
+use crate::fds::{FdError, InheritedFds};
+use crate::layout::MAX_VIRTIO_DEVICES;
+use crate::range::{self, OutOfRange};
+use crate::syscalls::Syscalls;
+use crate::virtio::plan::{Claims, Name, Plan};
+use crate::virtio::{balloon, block, net, rng, vsock};
 
-/// All devices, in the order in which the guest finds them.
-#[derive(Default)]
-pub struct Devices {
-    /// With the number of queues that are wired: a place for a device has some, and none in use.
-    all: Vec<(Box<dyn VirtioDevice>, usize)>,
-    handles: Handles,
+/// A line of the table, apart from the shape of the configuration, which is a variant of [`DeviceConfig`].
+#[derive(Debug)]
+pub struct Row {
+    /// What messages call one device of this kind.
+    pub name: &'static str,
+    /// How many there can be.
+    pub count: Count,
+    /// What the device asks of the kernel.
+    pub syscalls: &'static Syscalls,
 }
 
-/// What is left in the hands of whoever commands them while the VM runs.
-#[derive(Default)]
-pub struct Handles {
-    /// The balloon's number and sizes, if there is a balloon.
-    pub balloon: Option<(usize, Arc<Sizes>)>,
-    /// The places for networks: those that had one from the start, then those that were free.
-    pub places: Vec<Place>,
+/// How many devices of a kind a VM has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Count {
+    /// Exactly one.
+    One,
+    /// One or none.
+    Optional,
+    /// As many as there are places; with the name of many.
+    Many(&'static str),
 }
 
-/// A place for a network, whose device can come and go.
-pub struct Place {
-    /// The device's number on the bus.
-    pub device: usize,
-    /// The thread that serves it.
-    pub server: net::Server,
-    /// The most queue pairs that it can have.
-    pub pairs: usize,
-    /// Whether there is a network in it.
-    pub taken: bool,
+/// A line has the device's variant with its configuration, the folder, and the other fields of [`Row`]. The folder exports
+/// the configuration, which implements [`Plan`], and the system calls as `SYSCALLS`.
+macro_rules! table {
+    ($($(#[$doc:meta])* $variant:ident($config:ident): $folder:ident, $name:literal, $count:expr;)+) => {
+        /// One device of a VM, as its configuration has it.
+        #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+        #[serde(rename_all = "kebab-case", deny_unknown_fields)]
+        pub enum DeviceConfig {
+            $($(#[$doc])* $variant($folder::$config),)+
+        }
+
+        /// The configurations of all devices, for [`crate::config`] to hand on.
+        pub(crate) mod configs {
+            $(pub use crate::virtio::$folder::$config;)+
+        }
+
+        $(impl From<$folder::$config> for DeviceConfig {
+            fn from(config: $folder::$config) -> Self {
+                Self::$variant(config)
+            }
+        })+
+
+        impl DeviceConfig {
+            /// The device's own part, and its line of the table.
+            fn parts(&self) -> (&dyn Plan, usize) {
+                enum Line {
+                    $($variant,)+
+                }
+                match self {
+                    $(Self::$variant(config) => (config, Line::$variant as usize),)+
+                }
+            }
+        }
+
+        /// The table.
+        pub const TABLE: &[Row] = &[
+            $(Row { name: $name, count: $count, syscalls: &$folder::SYSCALLS },)+
+        ];
+    };
 }
 
-fn failed(error: impl std::fmt::Display) -> BootError {
-    BootError::new("device", error)
+table! {
+    /// A disk: `vda`, `vdb`, and so on, in the order of the configuration.
+    Disk(DiskConfig): block, "disk", Count::Many("disks");
+    /// A network card, or a place for one: `eth0`, `eth1`, and so on.
+    Network(NetworkPlace): net, "network", Count::Many("networks and spare networks");
+    /// The vsock device.
+    Vsock(VsockConfig): vsock, "vsock", Count::One;
+    /// The entropy device.
+    Rng(RngConfig): rng, "rng", Count::Optional;
+    /// The balloon, with free page reporting.
+    Balloon(BalloonConfig): balloon, "balloon", Count::Optional;
 }
 
-impl Devices {
-    /// Makes them. Disks, networks and `dial` are the files that the configuration names.
-    ///
-    /// # Errors
-    /// What cannot be made, and why.
-    pub fn build(
-        config: &VmConfig,
-        disks: Vec<Vec<Arc<File>>>,
-        networks: Vec<Vec<OwnedFd>>,
-        dial: OwnedFd,
-    ) -> Result<Self, BootError> {
-        let mut devices = Self::default();
-        for (index, (disk, files)) in config.disks.iter().zip(disks).enumerate() {
-            let (DiskConfig::ReadOnly { limits, .. } | DiskConfig::ReadWrite { limits, .. }) = disk;
-            let disk = open_disk(disk, files).map_err(|error| failed(format!("disk {index}: {error}")))?;
-            devices.push(Block::new(disk, &format!("disk{index}"), limits).map_err(failed)?);
+/// How many kinds of device there are that a VM has at most one of: as many places are not left for disks and networks in
+/// a VM that has them all.
+pub const FIXED_VIRTIO_DEVICES: usize = {
+    let (mut fixed, mut line) = (0, 0);
+    while line < TABLE.len() {
+        if !matches!(TABLE[line].count, Count::Many(_)) {
+            fixed += 1;
         }
-        // A guest uses no more than it has processors.
-        let pairs = usize::from(config.vcpus).min(MAX_QUEUE_PAIRS);
-        for (index, (network, taps)) in config.networks.iter().zip(networks).enumerate() {
-            let pairs = pairs.max(taps.len());
-            let server = devices.place(true, pairs)?;
-            let device = open_network(server, network, taps)
-                .map_err(|error| failed(format!("network {index}: {error}")))?;
-            devices.all.push((Box::new(device), net::queues(pairs)));
-        }
-        devices.push(Vsock::new(config.vsock.guest_cid, dial).map_err(failed)?);
-        devices.push(Rng::new().map_err(failed)?);
-        if config.balloon {
-            let sizes = Arc::<Sizes>::default();
-            devices.handles.balloon = Some((devices.all.len(), Arc::clone(&sizes)));
-            devices.push(Balloon::new(sizes).map_err(failed)?);
-        }
-        for _ in 0..config.spare_networks {
-            devices.place(false, pairs)?;
-            devices.all.push((Box::new(Absent), net::queues(pairs)));
-        }
-        Ok(devices)
+        line += 1;
     }
+    fixed
+};
 
-    /// Notes that the next device is a place for networks; returns the thread that serves it.
-    fn place(&mut self, taken: bool, pairs: usize) -> Result<net::Server, BootError> {
-        let places = &mut self.handles.places;
-        let server = net::server(&format!("net{}", places.len())).map_err(failed)?;
-        places.push(Place { device: self.all.len(), server: Arc::clone(&server), pairs, taken });
-        Ok(server)
-    }
-
-    fn push(&mut self, device: impl VirtioDevice + 'static) {
-        let queues = device.queue_sizes().len();
-        self.all.push((Box::new(device), queues));
-    }
-
-    /// How many there are.
-    pub fn len(&self) -> usize {
-        self.all.len()
-    }
-
-    /// Gives each its registers, its interrupt and its notifications.
-    ///
-    /// # Errors
-    /// When KVM refuses.
-    pub fn connect(self, machine: &Machine) -> Result<(Vec<Transport>, Handles), BootError> {
-        let mut transports = Vec::with_capacity(self.all.len());
-        for (index, (device, queues)) in self.all.into_iter().enumerate() {
-            let immediate = device.immediate_queues();
-            let kicks = machine.wire_virtio(index, queues, immediate).map_err(failed)?;
-            let line = machine.interrupt(layout::virtio_irq(index)).map_err(failed)?;
-            let page = machine.registers().page(index);
-            let page = page.ok_or_else(|| failed(format!("no registers for device {index}")))?;
-            transports
-                .push(Transport::new(device, machine.memory().clone(), line, page, kicks).map_err(failed)?);
-        }
-        Ok((transports, self.handles))
-    }
+/// The devices of a configuration, each with its name.
+fn named(devices: &[DeviceConfig]) -> Vec<(Name, &dyn Plan)> {
+    let mut counts = vec![0; TABLE.len()];
+    let name = |device: &'_ DeviceConfig| {
+        let (_, line) = device.parts();
+        counts[line] += 1;
+        Name { kind: TABLE[line].name, number: counts[line] - 1 }
+    };
+    let names: Vec<Name> = devices.iter().map(name).collect();
+    names.into_iter().zip(devices.iter().map(|device| device.parts().0)).collect()
 }
 
-fn open_disk(disk: &DiskConfig, files: Vec<Arc<File>>) -> Result<Disk, DiskError> {
-    match disk {
-        DiskConfig::ReadOnly { segments, .. } => {
-            let segments = segments
-                .iter()
-                .zip(files)
-                .map(|(segment, file)| Segment { file, offset: segment.offset, length: segment.length })
-                .collect();
-            Ok(Disk::ReadOnly(SegmentMap::new(segments)?))
-        }
-        DiskConfig::ReadWrite { .. } => {
-            let file = files.into_iter().next().ok_or(DiskError::Empty)?;
-            Disk::read_write(file)
+/// Checks how many devices of each kind there are, and each of them.
+///
+/// # Errors
+/// The first number that lies outside its bounds.
+pub fn check(devices: &[DeviceConfig]) -> Result<(), OutOfRange> {
+    for (name, plan) in named(devices) {
+        plan.check(&name)?;
+    }
+    let (mut many, mut names) = (0, Vec::new());
+    for (line, Row { name, count, .. }) in TABLE.iter().enumerate() {
+        let found = devices.iter().filter(|device| device.parts().1 == line).count();
+        let what = format!("the number of {name} devices");
+        match count {
+            Count::One => range::check(&what, found as u64, 1..=1)?,
+            Count::Optional => range::check(&what, found as u64, 0..=1)?,
+            Count::Many(name) => {
+                many += found;
+                names.push(*name);
+            }
         }
     }
+    let room = MAX_VIRTIO_DEVICES.saturating_sub(devices.len() - many);
+    range::check(&format!("the number of {}", names.join(", ")), many as u64, 0..=room as u64)
 }
 
-fn open_network(server: net::Server, network: &NetworkConfig, taps: Vec<OwnedFd>) -> Result<Net, TapError> {
-    let taps = taps.into_iter().map(Tap::new).collect::<Result<_, _>>()?;
-    Ok(Net::new(server, taps, &network.card))
+/// Takes over the descriptors of all devices.
+///
+/// # Errors
+/// The first that cannot be taken.
+pub fn claim(devices: &[DeviceConfig], fds: &mut InheritedFds) -> Result<Claims, FdError> {
+    let claim = |(name, plan): (Name, &dyn Plan)| {
+        let claimed = plan.claim(&name, fds)?;
+        Ok((name, claimed))
+    };
+    named(devices).into_iter().map(claim).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{BalloonConfig, Fd, RngConfig, VsockConfig};
+
+    fn vsock() -> DeviceConfig {
+        VsockConfig { guest_cid: 3, dial: Fd(9) }.into()
+    }
+
+    fn refused(devices: &[DeviceConfig]) -> String {
+        check(devices).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn each_kind_has_its_number_of_devices() {
+        check(&[vsock()]).unwrap();
+        check(&[vsock(), RngConfig {}.into(), BalloonConfig {}.into()]).unwrap();
+        assert_eq!(refused(&[]), "the number of vsock devices is 0, but must be from 1 to 1");
+        assert!(refused(&[vsock(), vsock()]).starts_with("the number of vsock devices is 2"));
+        assert!(refused(&[vsock(), RngConfig {}.into(), RngConfig {}.into()]).contains("rng devices is 2"));
+        let mut many = vec![vsock(), RngConfig {}.into(), BalloonConfig {}.into()];
+        many.resize(3 + 17, DeviceConfig::Network(net::NetworkPlace::Spare {}));
+        assert_eq!(
+            refused(&many),
+            "the number of disks, networks and spare networks is 17, but must be from 0 to 16"
+        );
+        check(&many[..3 + 16]).unwrap();
+    }
+
+    #[test]
+    fn a_configuration_says_what_each_device_is_and_nothing_else() {
+        let text = r#"[{"vsock":{"guest_cid":3,"dial":9}},{"rng":{}}]"#;
+        let devices: Vec<DeviceConfig> = serde_json::from_str(text).unwrap();
+        assert_eq!(devices, [vsock(), RngConfig {}.into()]);
+        for wrong in [r#"[{"sound":{}}]"#, r#"[{"rng":{"rate":1}}]"#, r#"[{"rng":{},"vsock":{}}]"#] {
+            assert!(serde_json::from_str::<Vec<DeviceConfig>>(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn every_device_has_a_folder_and_calls_of_its_own() {
+        for (line, row) in TABLE.iter().enumerate() {
+            assert!(
+                std::path::Path::new(env!("CARGO_MANIFEST_DIR"))
+                    .join("src/virtio")
+                    .join(row.syscalls.device)
+                    .is_dir()
+            );
+            assert!(TABLE[..line].iter().all(|other| other.syscalls.device != row.syscalls.device));
+        }
+    }
 }

@@ -1,14 +1,17 @@
-//! The inherited descriptors: taken over once, by the numbers in the configuration.
+//! The inherited descriptors. The configuration names them by number, and each is taken over once.
 
 use std::collections::HashMap;
 use std::fs::File;
-use std::io;
 use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
 
 use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
+use serde::{Deserialize, Serialize};
 
-use crate::config::{DiskConfig, Fd, VmConfig};
+/// The number of an inherited file descriptor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Fd(pub i32);
 
 /// Why a descriptor in the configuration cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -29,7 +32,7 @@ pub enum FdError {
         /// The number.
         fd: RawFd,
     },
-    /// It cannot be read or written as it has to be.
+    /// It is not open for what it is needed for.
     #[error("{what}: descriptor {fd} is not open for {needed}")]
     Mode {
         /// Which field of the configuration.
@@ -124,77 +127,6 @@ impl InheritedFds {
 unsafe fn borrow(fd: RawFd) -> std::os::fd::BorrowedFd<'static> {
     // SAFETY: passed on to the caller; -1 is excluded by its check.
     unsafe { std::os::fd::BorrowedFd::borrow_raw(fd) }
-}
-
-/// Everything that the configuration names, taken over.
-pub struct VmFiles {
-    /// The kernel.
-    pub kernel: File,
-    /// The initramfs.
-    pub initramfs: File,
-    /// The files of each disk.
-    pub disks: Vec<Vec<Arc<File>>>,
-    /// The taps of each network.
-    pub networks: Vec<Vec<OwnedFd>>,
-    /// The socket over which connections are handed out.
-    pub dial: OwnedFd,
-    /// The socket for commands.
-    pub control: Option<OwnedFd>,
-    /// The serial console's output.
-    pub debug_console: Option<File>,
-}
-
-impl VmFiles {
-    /// Takes over all of it, apart from the report's descriptor.
-    ///
-    /// # Errors
-    /// As [`InheritedFds::take`], for the first that fails.
-    pub fn take(config: &VmConfig, fds: &mut InheritedFds) -> Result<Self, FdError> {
-        let mut disks = Vec::with_capacity(config.disks.len());
-        for (index, disk) in config.disks.iter().enumerate() {
-            disks.push(match disk {
-                DiskConfig::ReadOnly { segments, .. } => segments
-                    .iter()
-                    .map(|segment| fds.share(segment.file, &format!("disk {index}")))
-                    .collect::<Result<_, _>>()?,
-                DiskConfig::ReadWrite { file, .. } => {
-                    vec![Arc::new(fds.take(*file, &format!("disk {index}"), Access::Both)?.into())]
-                }
-            });
-        }
-        let mut networks = Vec::with_capacity(config.networks.len());
-        for (index, network) in config.networks.iter().enumerate() {
-            let taps =
-                network.taps.iter().map(|tap| fds.take(*tap, &format!("network {index}"), Access::Both));
-            networks.push(taps.collect::<Result<_, _>>()?);
-        }
-        let debug_console = config
-            .debug_console
-            .map(|fd| fds.take(fd, "debug_console", Access::Write))
-            .transpose()?
-            .map(File::from);
-        let control = config.control.map(|fd| fds.take(fd, "control", Access::Both)).transpose()?;
-        Ok(Self {
-            kernel: fds.take(config.kernel, "kernel", Access::Read)?.into(),
-            initramfs: fds.take(config.initramfs, "initramfs", Access::Read)?.into(),
-            disks,
-            networks,
-            dial: fds.take(config.vsock.dial, "vsock.dial", Access::Both)?,
-            control,
-            debug_console,
-        })
-    }
-
-    /// The size of the largest disk that can be written, in bytes; zero when there is none.
-    ///
-    /// # Errors
-    /// When a file does not say.
-    pub fn largest_writable(&self, config: &VmConfig) -> io::Result<u64> {
-        let writable = |disk: &DiskConfig| matches!(disk, DiskConfig::ReadWrite { .. });
-        let files = config.disks.iter().zip(&self.disks).filter(|(disk, _)| writable(disk));
-        let sizes = files.flat_map(|(_, files)| files).map(|file| Ok(file.metadata()?.len()));
-        sizes.collect::<io::Result<Vec<_>>>().map(|sizes| sizes.into_iter().max().unwrap_or_default())
-    }
 }
 
 #[cfg(test)]

@@ -92,14 +92,14 @@ impl Launch {
         Self::default()
     }
 
-    /// Gives `file` to the child; the answer is its number there, for the configuration.
+    /// Gives `file` to the child. Returns its number there, for the configuration.
     pub fn add(&mut self, file: OwnedFd) -> Fd {
         self.files.push(file);
-        // Nobody has two thousand million descriptors.
+        // No process has two thousand million descriptors.
         Fd(CONFIG_FD.0 + self.files.len() as i32)
     }
 
-    /// Where the child writes what it has to say; without this, where this process does.
+    /// Sets the child's standard error. Without this it is that of this process.
     pub fn stderr(&mut self, file: OwnedFd) {
         self.stderr = Some(file);
     }
@@ -112,7 +112,7 @@ impl Launch {
     /// Starts `binary`, a statically linked program, with `config`. Returns when it runs.
     ///
     /// # Errors
-    /// When it does not run; then nothing of it is left.
+    /// When it does not run. No process is left then.
     pub fn start(self, binary: &Path, config: &VmConfig) -> Result<Child, LaunchError> {
         let opened = open(binary, OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty())
             .map_err(|error| LaunchError::Binary { path: binary.to_owned(), source: error.into() })?;
@@ -122,11 +122,11 @@ impl Launch {
         let (pid, pidfd) = with_signals_blocked(|| child::spawn(&plan, cgroup.as_ref().map(AsFd::as_fd)))
             .map_err(|source| LaunchError::Process { source })?;
         let child = Child { pid, pidfd };
-        // The child's own end has to be the last one, or its exec would not end the pipe.
+        // Only the child may have this end of the pipe: its exec is to close the last one.
         drop((owned, report));
         let mut outcome = [0; child::FAILURE_SIZE];
         match failure.read_exact(&mut outcome) {
-            // It has become the program, or was killed before it could: wait() tells.
+            // The child has become the program, or was killed before that: `wait` tells which.
             Err(_) => Ok(child),
             Ok(()) => {
                 let _ = child.wait();
@@ -136,14 +136,14 @@ impl Launch {
         }
     }
 
-    /// Moves every descriptor above the numbers that the child will give them, so that they cannot get in each other's way.
+    /// Copies every descriptor to a number above those that the child will use, so that no copy overwrites another.
     fn prepare(self, binary: OwnedFd, config: OwnedFd) -> io::Result<Prepared> {
         let Self { files, stderr, cgroup } = self;
         let end = CONFIG_FD.0 + 1 + files.len() as RawFd;
         let mut owned = Vec::new();
         let mut above = |file: BorrowedFd<'_>| -> io::Result<RawFd> {
             let copy = fcntl(file, FcntlArg::F_DUPFD_CLOEXEC(end))?;
-            // SAFETY: the descriptor was made by the line before, and is nobody else's.
+            // SAFETY: the line before made the descriptor, and nothing else owns it.
             owned.push(unsafe { OwnedFd::from_raw_fd(copy) });
             Ok(copy)
         };
@@ -168,11 +168,11 @@ impl Launch {
     }
 }
 
-/// Everything open and numbered.
+/// What the child needs, opened and numbered.
 struct Prepared {
     plan: child::Plan,
     cgroup: Option<OwnedFd>,
-    /// Our end of the pipe on which the child says what failed.
+    /// This process's end of the pipe on which the child says what failed.
     failure: File,
     /// Its other end.
     report: OwnedFd,
@@ -180,7 +180,7 @@ struct Prepared {
     owned: Vec<OwnedFd>,
 }
 
-/// A file in memory that nobody can change any more.
+/// A file in memory that no process can change any more.
 fn sealed(config: &VmConfig) -> io::Result<OwnedFd> {
     let flags = MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING;
     let mut file = File::from(memfd_create(c"moat-vm-config", flags)?);
@@ -192,7 +192,7 @@ fn sealed(config: &VmConfig) -> io::Result<OwnedFd> {
     Ok(file.into())
 }
 
-/// No handler of this process may run in the child, which shares them until it has reset them.
+/// Runs `body` with all signals blocked: the child has this process's handlers until it resets them, and none may run there.
 fn with_signals_blocked<T>(body: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
     let mut before = SigSet::empty();
     pthread_sigmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::all()), Some(&mut before))?;
@@ -223,7 +223,7 @@ impl Child {
         self.pid
     }
 
-    /// Waits for its end. To be called once it has ended, or where waiting is all there is to do: see [`AsFd`].
+    /// Waits for its end, and blocks until then. A caller with other work waits for the descriptor of [`AsFd`] first.
     ///
     /// # Errors
     /// When it was waited for before.

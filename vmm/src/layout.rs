@@ -73,8 +73,6 @@ pub const VIRTIO_SIZE: u64 = 0x1000;
 pub const VIRTIO_FIRST_IRQ: u32 = 5;
 /// As many virtio devices as the IOAPIC has pins from [`VIRTIO_FIRST_IRQ`] on.
 pub const MAX_VIRTIO_DEVICES: usize = (IOAPIC_PINS - VIRTIO_FIRST_IRQ) as usize;
-/// As many of them are no disk and no network: vsock, the random generator, the balloon.
-pub const FIXED_VIRTIO_DEVICES: usize = 3;
 
 /// Where a PC has the IOAPIC; KVM emulates it there.
 pub const IOAPIC_START: u32 = 0xfec0_0000;

@@ -5,7 +5,7 @@ mod bus;
 pub mod config;
 mod console;
 pub mod control;
-mod devices;
+pub mod devices;
 pub mod fds;
 pub mod jail;
 pub mod launch;
@@ -14,16 +14,18 @@ mod log;
 mod machine;
 mod memory;
 pub mod probe;
-mod rate;
+pub mod range;
+
 pub mod report;
 mod stop;
+pub mod syscalls;
 pub mod thread;
 #[cfg(debug_assertions)]
 mod trace;
 mod vcpu;
 pub mod virtio;
 pub mod vm;
-pub mod worker;
+mod wiring;
 
 /// The unit of every disk, in bytes (virtio 1.2, section 5.2).
 pub const SECTOR_SIZE: u64 = 512;

@@ -1,4 +1,4 @@
-//! Lines on standard error. Whatever a guest can cause goes through [`guest`], which a guest cannot make flood.
+//! Lines on standard error. Lines that a guest can cause go through [`guest`], which limits their number.
 
 use std::fmt;
 use std::sync::Mutex;

@@ -29,11 +29,11 @@ const NEEDED: [(Cap, &str); 10] = [
     (Cap::CoalescedPio, "collected port writes"),
 ];
 
-/// The only version of the interface there has been since 2007.
+/// The only version of the interface since 2007.
 const API_VERSION: i32 = 12;
 
-/// Ports that a PC's kernel writes during boot and whose chips are not here. KVM collects these writes, and nobody
-/// looks at them: each would be an exit for nothing.
+/// Ports that a PC's kernel writes during boot and whose chips are not here. KVM collects these writes, and the VMM does not
+/// look at them: each would be an exit for nothing.
 const IGNORED_PORTS: [(u16, u32); 3] = [
     // The interval timer, which the kernel stops to be sure.
     (0x40, 4),
@@ -54,7 +54,7 @@ pub enum MachineError {
     /// There is no usable device.
     #[error("cannot open /dev/kvm: {0}")]
     Open(kvm_ioctls::Error),
-    /// The interface is not the one this is written for.
+    /// The interface has another version than this VMM knows.
     #[error("/dev/kvm has interface version {0}, not {API_VERSION}")]
     Version(i32),
     /// Something is missing.
@@ -82,10 +82,10 @@ pub enum MachineError {
     /// There is no memory for a table of a few lines.
     #[error("the interrupts' routes take too much memory")]
     Routes,
-    /// Memory.
+    /// The guest's memory cannot be had.
     #[error(transparent)]
     Memory(#[from] MemoryError),
-    /// Registers.
+    /// A virtual CPU cannot be set up.
     #[error(transparent)]
     Setup(#[from] SetupError),
 }
@@ -116,7 +116,7 @@ pub fn open(cpus: u8) -> Result<Kvm, MachineError> {
     Ok(kvm)
 }
 
-/// The VM. Declared before what it maps, so that it goes first.
+/// The VM. The descriptor is declared before what it maps, so that it is closed first.
 pub struct Machine {
     vm: VmFd,
     registers: RegisterFile,
@@ -134,7 +134,7 @@ impl Machine {
         let registers = RegisterFile::new(devices)
             .map_err(|source| MemoryError::Map { bytes: devices as u64 * layout::VIRTIO_SIZE, source })?;
         memory::attach_read_only(&vm, slot, layout::VIRTIO_START, registers.region())?;
-        // Both before the first virtual CPU.
+        // KVM wants both before the first virtual CPU.
         vm.set_identity_map_address(layout::KVM_IDENTITY_MAP).map_err(call("place the identity map"))?;
         vm.set_tss_address(layout::KVM_TSS as usize).map_err(call("place the TSS"))?;
         create_interrupt_controllers(&vm)?;
@@ -183,7 +183,7 @@ impl Machine {
         for (register, length) in DEFERRABLE {
             self.vm.register_coalesced_mmio(at(register), length).map_err(call("collect register writes"))?;
         }
-        // Nobody waits for this event: see `virtio::interrupt` for why the acknowledgement has no effect. KVM keeps its
+        // The VMM does not wait for this event: see `virtio::interrupt` for why the acknowledgement has no effect. KVM keeps its
         // own reference.
         self.vm
             .register_ioevent(&new_event()?, &at(INTERRUPT_ACK), USED_RING)
@@ -218,7 +218,7 @@ impl Machine {
 
 /// LAPICs and an IOAPIC. The 8259 that comes with them gets no interrupts, and is made to look absent.
 fn create_interrupt_controllers(vm: &VmFd) -> Result<(), MachineError> {
-    // Masks written there end in an event that nobody waits for: of two devices at a port KVM asks the older one first.
+    // Masks written there end in an event that the VMM does not wait for: of two devices at a port KVM asks the older first.
     // If that ever changed, the kernel would find the 8259 and start more slowly.
     vm.register_ioevent(&new_event()?, &IoEventAddress::Pio(PIC_MASK_PORT), NoDatamatch)
         .map_err(call("hide the 8259"))?;
@@ -228,7 +228,7 @@ fn create_interrupt_controllers(vm: &VmFd) -> Result<(), MachineError> {
     vm.set_gsi_routing(&routes).map_err(call("route interrupts"))
 }
 
-/// To the IOAPIC alone: KVM's own routes send the first sixteen interrupts to the 8259 too.
+/// The route of an interrupt to the IOAPIC alone. KVM's own routes send the first sixteen interrupts to the 8259, too.
 fn route(pin: u32) -> kvm_irq_routing_entry {
     let mut entry = kvm_irq_routing_entry { gsi: pin, type_: KVM_IRQ_ROUTING_IRQCHIP, ..Default::default() };
     entry.u.irqchip = kvm_irq_routing_irqchip { irqchip: KVM_IRQCHIP_IOAPIC, pin };

@@ -64,7 +64,7 @@ fn read_config(fds: &mut InheritedFds) -> Result<VmConfig, BootError> {
     serde_json::from_slice(&text).map_err(|error| wrong(&error))
 }
 
-/// Nobody may be there to read it any more; the exit status says the rest.
+/// A launcher that is gone does not read it; the exit status says the rest.
 fn send(report: &mut File, line: &Report) {
     let line = match serde_json::to_string(line) {
         Ok(line) if line.len() < MAX_REPORT_LINE => line,

@@ -1,12 +1,16 @@
-//! The guest's memory: anonymous, private, reserved nowhere, and left out of core dumps.
+//! The guest's memory, reserved nowhere and left out of core dumps. It is anonymous, or a file in memory that the launcher
+//! has passed.
 
+use std::fs::File;
 use std::io;
+use std::sync::Arc;
 
 use kvm_bindings::{KVM_MEM_READONLY, kvm_userspace_memory_region};
 use kvm_ioctls::VmFd;
+use nix::fcntl::{FcntlArg, SealFlag, fcntl};
 use vm_memory::{
-    Address, GuestAddress, GuestMemoryBackend, GuestMemoryMmap, GuestMemoryRegion, GuestRegionMmap,
-    MmapRegion,
+    Address, FileOffset, GuestAddress, GuestMemoryBackend, GuestMemoryMmap, GuestMemoryRegion,
+    GuestRegionMmap, MmapRegion,
 };
 
 use crate::layout;
@@ -28,6 +32,22 @@ pub enum MemoryError {
         /// The kernel's answer.
         source: io::Error,
     },
+    /// The file cannot be asked.
+    #[error("cannot look at the file for guest memory: {0}")]
+    Look(io::Error),
+    /// The file is none in memory, or could become shorter under the guest.
+    #[error(
+        "the file for guest memory must be a memfd that is sealed against becoming shorter (F_SEAL_SHRINK)"
+    )]
+    Unsealed,
+    /// The file has less than the guest.
+    #[error("the file for guest memory has {actual} bytes, but the VM needs {needed}")]
+    Short {
+        /// The guest's memory.
+        needed: u64,
+        /// The file's length.
+        actual: u64,
+    },
     /// KVM does not take the memory.
     #[error("KVM refuses {bytes} bytes of guest memory at {start:#x}: {source}")]
     Slot {
@@ -40,16 +60,58 @@ pub enum MemoryError {
     },
 }
 
-/// Maps `bytes` of memory in the ranges of [`layout::ram_ranges`].
+/// A file that has the guest's memory, see [`crate::config::MemoryConfig::File`].
+pub struct MemoryFile {
+    /// The file.
+    pub file: File,
+    /// Whether what the guest writes goes into the file.
+    pub shared: bool,
+}
+
+/// Maps `bytes` of anonymous memory in the ranges of [`layout::ram_ranges`].
 ///
 /// # Errors
 /// When the host does not give the address space.
 pub fn map(bytes: u64) -> Result<GuestMemoryMmap, MemoryError> {
+    map_with(bytes, |_, length| map_aligned(length))
+}
+
+/// Maps the first `bytes` of `file` in the ranges of [`layout::ram_ranges`].
+///
+/// # Errors
+/// When the file is not what it should be, or the host does not give the address space.
+pub fn map_file(bytes: u64, MemoryFile { file, shared }: MemoryFile) -> Result<GuestMemoryMmap, MemoryError> {
+    // A file that becomes shorter would end this process at its next access (SIGBUS).
+    let seals = fcntl(&file, FcntlArg::F_GET_SEALS).map(SealFlag::from_bits_retain);
+    if !seals.is_ok_and(|seals| seals.contains(SealFlag::F_SEAL_SHRINK)) {
+        return Err(MemoryError::Unsealed);
+    }
+    let actual = file.metadata().map_err(MemoryError::Look)?.len();
+    if actual < bytes {
+        return Err(MemoryError::Short { needed: bytes, actual });
+    }
+    let file = Arc::new(file);
+    let flags = if shared { libc::MAP_SHARED } else { libc::MAP_PRIVATE } | libc::MAP_NORESERVE;
+    map_with(bytes, |offset, length| {
+        let place = FileOffset::from_arc(Arc::clone(&file), offset);
+        let region = MmapRegion::build(Some(place), length, libc::PROT_READ | libc::PROT_WRITE, flags)
+            .map_err(io::Error::other)?;
+        leave_out_of_dumps(&region)?;
+        Ok(region)
+    })
+}
+
+/// Maps each range of `bytes` of memory with `map`, which gets the bytes before it and its length.
+fn map_with(
+    bytes: u64,
+    map: impl Fn(u64, usize) -> io::Result<MmapRegion>,
+) -> Result<GuestMemoryMmap, MemoryError> {
     let failed = |source| MemoryError::Map { bytes, source };
-    let mut regions = Vec::new();
+    let (mut regions, mut before) = (Vec::new(), 0);
     for (start, length) in layout::ram_ranges(bytes) {
-        let length = usize::try_from(length).map_err(io::Error::other).map_err(failed)?;
-        let region = map_aligned(length).map_err(failed)?;
+        let size = usize::try_from(length).map_err(io::Error::other).map_err(failed)?;
+        let region = map(before, size).map_err(failed)?;
+        before += length;
         regions.push(
             GuestRegionMmap::new(region, GuestAddress(start))
                 .ok_or_else(|| failed(io::Error::other("the addresses overflow")))?,
@@ -66,12 +128,16 @@ pub fn map_anonymous(length: usize) -> io::Result<MmapRegion> {
     let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
     let region = MmapRegion::build(None, length, libc::PROT_READ | libc::PROT_WRITE, flags)
         .map_err(io::Error::other)?;
-    // SAFETY: the range is exactly the mapping just made, and the advice changes no content.
-    let advised = unsafe { libc::madvise(region.as_ptr().cast(), length, libc::MADV_DONTDUMP) };
-    if advised != 0 {
-        return Err(io::Error::last_os_error());
-    }
+    leave_out_of_dumps(&region)?;
     Ok(region)
+}
+
+fn leave_out_of_dumps(region: &MmapRegion) -> io::Result<()> {
+    // SAFETY: the range is one whole mapping, and the advice changes no content.
+    match unsafe { libc::madvise(region.as_ptr().cast(), region.size(), libc::MADV_DONTDUMP) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
 }
 
 /// Anonymous pages for a guest, at an address at which huge pages can map them on both sides: whether the host uses some
@@ -149,7 +215,8 @@ fn attach_region(
     })
 }
 
-/// Gives the host the pages of a range back; the guest reads zeros there from now on. What is not a whole page stays.
+/// Gives the host the pages of a range back; the guest reads zeros there from now on. What is not a whole page stays, and so
+/// does memory that is a file: zeros there would take a call that no filter allows.
 ///
 /// # Errors
 /// When the range is not all guest memory, or the kernel refuses; then some of it may be gone.
@@ -159,8 +226,12 @@ pub fn discard(memory: &GuestMemoryMmap, start: GuestAddress, length: u64) -> io
     let end = start.raw_value().checked_add(length).ok_or_else(beyond)? / PAGE_SIZE * PAGE_SIZE;
     let Some(length) = end.checked_sub(first).filter(|length| *length > 0) else { return Ok(()) };
     let length = usize::try_from(length).map_err(io::Error::other)?;
+    let is_file = memory.iter().any(|region| region.file_offset().is_some());
     for slice in memory.get_slices(GuestAddress(first), length) {
         let slice = slice.map_err(io::Error::other)?;
+        if is_file {
+            continue;
+        }
         let guard = slice.ptr_guard_mut();
         // SAFETY: the slice lies in a live private anonymous mapping of guest memory, at page bounds because regions
         // start and end at them. Nothing on the host holds references into guest memory, only volatile accesses.
@@ -210,5 +281,69 @@ mod tests {
         }
         discard(&memory, GuestAddress(4095), 2).unwrap();
         discard(&memory, GuestAddress(0), 0).unwrap();
+    }
+
+    fn memfd(bytes: u64, seals: SealFlag) -> File {
+        use nix::sys::memfd::{MFdFlags, memfd_create};
+        let file = File::from(memfd_create(c"guest", MFdFlags::MFD_ALLOW_SEALING).unwrap());
+        file.set_len(bytes).unwrap();
+        fcntl(&file, FcntlArg::F_ADD_SEALS(seals)).unwrap();
+        file
+    }
+
+    #[test]
+    fn a_file_is_the_memory_and_keeps_what_is_written_if_it_is_shared() {
+        use std::os::unix::fs::FileExt;
+        for shared in [false, true] {
+            let file = memfd(1 << 20, SealFlag::F_SEAL_SHRINK);
+            file.write_all_at(b"from the file", 0x3000).unwrap();
+            let memory = map_file(1 << 20, MemoryFile { file: file.try_clone().unwrap(), shared }).unwrap();
+            let mut bytes = [0; 13];
+            memory.read_slice(&mut bytes, GuestAddress(0x3000)).unwrap();
+            assert_eq!(&bytes, b"from the file");
+            memory.write_slice(b"from the guest", GuestAddress(0x5000)).unwrap();
+            // The balloon leaves it alone.
+            discard(&memory, GuestAddress(0x3000), 0x4000).unwrap();
+            memory.read_slice(&mut bytes, GuestAddress(0x3000)).unwrap();
+            assert_eq!(&bytes, b"from the file");
+            let mut kept = [0; 14];
+            file.read_exact_at(&mut kept, 0x5000).unwrap();
+            assert_eq!(&kept == b"from the guest", shared);
+        }
+    }
+
+    #[test]
+    fn a_large_file_goes_on_behind_the_hole_for_devices() {
+        use std::os::unix::fs::FileExt;
+        let bytes = layout::DEVICE_HOLE_START + (4 << 20);
+        let file = memfd(bytes + 4096, SealFlag::F_SEAL_SHRINK);
+        file.write_all_at(b"high", layout::DEVICE_HOLE_START).unwrap();
+        let memory = map_file(bytes, MemoryFile { file, shared: true }).unwrap();
+        let mut high = [0; 4];
+        memory.read_slice(&mut high, GuestAddress(layout::DEVICE_HOLE_END)).unwrap();
+        assert_eq!((&high, memory.num_regions()), (b"high", 2));
+        assert!(memory.check_range(GuestAddress(layout::DEVICE_HOLE_END), 4 << 20));
+        assert!(!memory.check_range(GuestAddress(layout::DEVICE_HOLE_END), (4 << 20) + 1));
+    }
+
+    #[test]
+    fn files_that_are_too_small_or_could_become_so_are_refused() {
+        let map = |file| map_file(1 << 20, MemoryFile { file, shared: false });
+        let short = map(memfd((1 << 20) - 1, SealFlag::F_SEAL_SHRINK)).unwrap_err();
+        assert_eq!(
+            short.to_string(),
+            "the file for guest memory has 1048575 bytes, but the VM needs 1048576"
+        );
+        for seals in [SealFlag::empty(), SealFlag::F_SEAL_GROW] {
+            assert!(matches!(map(memfd(1 << 20, seals)), Err(MemoryError::Unsealed)));
+        }
+        let ordinary = tempfile::tempfile().unwrap();
+        ordinary.set_len(1 << 20).unwrap();
+        assert!(matches!(map(ordinary), Err(MemoryError::Unsealed)));
+        // Sealed against writing, it cannot be shared, and is private without harm.
+        let sealed = || memfd(1 << 20, SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_WRITE);
+        let shared = map_file(1 << 20, MemoryFile { file: sealed(), shared: true });
+        assert!(matches!(shared, Err(MemoryError::Map { .. })));
+        map(sealed()).unwrap().write_obj(1u8, GuestAddress(0)).unwrap();
     }
 }

@@ -21,7 +21,7 @@ const ATTEMPTS: u32 = 3;
 const CODE: u64 = 0x1000;
 const MEMORY: usize = 0x4000;
 
-/// The only version of KVM's interface there has been since 2007.
+/// The only version of KVM's interface since 2007.
 const API_VERSION: i32 = 12;
 
 /// Why KVM cannot be used here.
@@ -30,7 +30,7 @@ pub enum ProbeError {
     /// `/dev/kvm` cannot be opened.
     #[error("cannot open /dev/kvm: {0}")]
     Open(kvm_ioctls::Error),
-    /// The interface is not the one this is written for.
+    /// The interface has another version than the probe knows.
     #[error("KVM's interface has version {0}, not {API_VERSION}")]
     Version(i32),
     /// A guest cannot be made.

@@ -1,4 +1,4 @@
-//! The one reason why a VM stops: whoever has one first gives it, and the main thread wakes up.
+//! The one reason why a VM stops: the first thread that has one gives it, and the main thread wakes up.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};

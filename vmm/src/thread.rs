@@ -4,29 +4,34 @@ use std::io;
 use std::sync::{OnceLock, mpsc};
 use std::thread::{Builder, JoinHandle};
 
-/// What a thread does; one seccomp filter each.
+use crate::syscalls::Syscalls;
+
+/// What a thread does. Each kind has a seccomp filter of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ThreadKind {
     /// The first thread: builds the VM, then waits for the reason to stop.
     Main,
     /// Runs one virtual CPU and answers its exits, register writes to virtio devices among them.
     Vcpu,
-    /// The worker of a disk.
-    Block,
-    /// The worker of a network device.
-    Net,
-    /// The worker of the vsock device.
-    Vsock,
-    /// The worker of the entropy device.
-    Rng,
-    /// The worker of the balloon.
-    Balloon,
+    /// The worker of a device, with the calls that its device makes.
+    Worker(&'static Syscalls),
 }
 
-/// Closes a thread's system calls down to what its kind needs; called on the thread itself.
+impl ThreadKind {
+    /// A name for messages: a worker has that of its device.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Main => "main",
+            Self::Vcpu => "vcpu",
+            Self::Worker(syscalls) => syscalls.device,
+        }
+    }
+}
+
+/// Restricts the calling thread to the system calls that its kind needs.
 pub type Filter = fn(ThreadKind) -> io::Result<()>;
 
-/// Stack of every thread, in bytes. Nothing here recurses or keeps buffers on the stack; a panic's message needs the
+/// The stack of every thread, in bytes. No thread recurses or keeps buffers on its stack; a panic's message needs the
 /// most. Pages that are never touched cost nothing.
 const STACK_SIZE: usize = 128 << 10;
 
@@ -38,7 +43,7 @@ pub fn install_filter(filter: Filter) {
     let _ = FILTER.set(filter);
 }
 
-/// Puts the installed filter on the calling thread; how the main thread closes itself down.
+/// Puts the installed filter on the calling thread. The main thread restricts itself with this.
 ///
 /// # Errors
 /// When the kernel refuses the filter.
@@ -49,7 +54,7 @@ pub fn filter_current(kind: ThreadKind) -> io::Result<()> {
 /// Starts a thread called `name` (the kernel keeps 15 bytes of it) and returns when its filter is in force.
 ///
 /// # Errors
-/// When there is no thread to be had, or when its filter is refused; then `body` does not run.
+/// When the host gives no thread, or when the kernel refuses its filter; then `body` does not run.
 pub fn spawn(
     kind: ThreadKind,
     name: &str,

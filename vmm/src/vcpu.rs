@@ -32,10 +32,10 @@ pub struct Vcpu {
     shared: Shared,
 }
 
-/// What is to be done after an exit, once KVM's page is not borrowed any more.
+/// What to do after an exit, once KVM's page is not borrowed any more.
 enum Next {
     Run,
-    /// Collected writes come before this one.
+    /// This write, after those that KVM has collected.
     Write {
         address: u64,
         data: [u8; 8],
@@ -54,7 +54,7 @@ impl Vcpu {
         Ok(Self { fd, index, shared })
     }
 
-    /// Runs until the VM stops, whoever the reason comes from.
+    /// Runs until the VM stops, for a reason of its own or of others.
     pub fn run(mut self) {
         let stop = Arc::clone(&self.shared.stop);
         let index = self.index;

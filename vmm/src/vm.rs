@@ -3,36 +3,36 @@
 //! ```text
 //! configuration -> inherited files -> /dev/kvm -> jail -> memory -> kernel -> machine -> devices -> virtual CPUs -> run
 //! ```
-//! The jail closes before anything of the configuration's files is looked into, and before any thread exists:
-//! namespaces and credentials belong to threads, so those started later inherit them all.
+//! The jail closes before the VMM reads any file of the configuration, and before any thread exists: namespaces and
+//! credentials belong to threads, so threads that start later inherit them all.
 
 use std::fmt::Display;
+use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, Barrier};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use kvm_ioctls::Kvm;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use vmm_sys_util::signal::{Killable, SIGRTMIN, register_signal_handler};
 
 use crate::boot::{cmdline, kernel, mptable, params, registers};
 use crate::bus::Bus;
-use crate::config::{MAX_QUEUE_PAIRS, MAX_VCPUS, MIN_MEMORY_MIB, MIN_MTU, NetworkConfig, VmConfig};
+use crate::config::{Fd, MAX_MEMORY_MIB, MAX_VCPUS, MIN_MEMORY_MIB, MemoryConfig, VmConfig};
 use crate::console::Console;
-use crate::control;
-use crate::devices::Devices;
-use crate::fds::{InheritedFds, VmFiles};
+use crate::fds::{Access, FdError, InheritedFds};
 use crate::machine::{self, Machine};
+use crate::memory::{self, MemoryFile};
+use crate::range::{self, OutOfRange};
 use crate::report::StopReason;
 use crate::stop::Stop;
 use crate::thread::{self, ThreadKind};
 use crate::vcpu::{Shared, Vcpu};
-use crate::{jail, layout, log, memory};
-
-/// The most memory a VM can have, in MiB: 1 TiB.
-pub const MAX_MEMORY_MIB: u32 = 1 << 20;
+use crate::virtio::plan::Claims;
+use crate::{control, devices, jail, layout, log, wiring};
 
 /// How often virtual CPUs are told again to stop, should a signal arrive just before the guest is entered.
 const STOP_AGAIN: Duration = Duration::from_millis(1);
@@ -58,25 +58,72 @@ fn at<E: Display>(step: &'static str) -> impl Fn(E) -> BootError {
     move |error| BootError::new(step, error)
 }
 
+/// Everything that the configuration names, taken over.
+struct Files {
+    memory: Option<MemoryFile>,
+    kernel: File,
+    initramfs: File,
+    devices: Claims,
+    control: Option<OwnedFd>,
+    debug_console: Option<File>,
+}
+
+impl Files {
+    /// Takes over all of it, apart from the report's descriptor.
+    fn take(config: &VmConfig, fds: &mut InheritedFds) -> Result<Self, FdError> {
+        let memory = match config.memory {
+            MemoryConfig::Anonymous => None,
+            MemoryConfig::File { file, shared } => {
+                let access = if shared { Access::Both } else { Access::Read };
+                Some(MemoryFile { file: fds.take(file, "memory", access)?.into(), shared })
+            }
+        };
+        let mut optional =
+            |fd: Option<Fd>, what: &str, access| fd.map(|fd| fds.take(fd, what, access)).transpose();
+        let debug_console = optional(config.debug_console, "debug_console", Access::Write)?;
+        let control = optional(config.control, "control", Access::Both)?;
+        Ok(Self {
+            memory,
+            kernel: fds.take(config.kernel, "kernel", Access::Read)?.into(),
+            initramfs: fds.take(config.initramfs, "initramfs", Access::Read)?.into(),
+            devices: devices::claim(&config.devices, fds)?,
+            control,
+            debug_console: debug_console.map(File::from),
+        })
+    }
+
+    /// The size of the largest file that a device can write, in bytes.
+    fn largest_writable(&self) -> io::Result<u64> {
+        let sizes = self.devices.iter().map(|(_, device)| device.largest_file());
+        sizes.collect::<io::Result<Vec<_>>>().map(|sizes| sizes.into_iter().max().unwrap_or_default())
+    }
+}
+
 /// Boots the VM and waits for its end. `running` is called once, when the virtual CPUs are about to run.
 ///
 /// # Errors
 /// When it never ran.
 pub fn run(config: VmConfig, mut fds: InheritedFds, running: impl FnOnce()) -> Result<StopReason, BootError> {
-    check(&config)?;
-    let files = VmFiles::take(&config, &mut fds).map_err(at("config"))?;
+    check(&config).map_err(at("config"))?;
+    let files = Files::take(&config, &mut fds).map_err(at("config"))?;
     jail::descriptors::close_others(fds.numbers()).map_err(at("jail"))?;
     let kvm = machine::open(config.vcpus).map_err(at("kvm"))?;
-    let largest = files.largest_writable(&config).map_err(at("disk"))?;
+    let largest = files.largest_writable().map_err(at("device"))?;
     jail::enter(&config.jail, largest).map_err(at("jail"))?;
     thread::install_filter(jail::seccomp::apply);
 
-    let VmFiles { kernel, initramfs, disks, networks, dial, control, debug_console } = files;
-    let launcher = dial.try_clone().map_err(at("device"))?;
-    let memory = memory::map(u64::from(config.memory_mib) << 20).map_err(at("memory"))?;
+    let Files { memory, kernel, initramfs, devices, control, debug_console } = files;
+    let bytes = u64::from(config.memory_mib) << 20;
+    let memory = match memory {
+        None => memory::map(bytes),
+        Some(file) => memory::map_file(bytes, file),
+    };
+    let memory = memory.map_err(at("memory"))?;
     let loaded = kernel::load(&memory, kernel, initramfs).map_err(at("kernel"))?;
 
-    let devices = Devices::build(&config, disks, networks, dial)?;
+    let (devices, mut handles) = wiring::build(devices, config.vcpus).map_err(at("device"))?;
+    let launcher =
+        handles.launcher.take().ok_or_else(|| at("device")("nothing is connected to the launcher"))?;
     let line =
         cmdline::build(devices.len(), debug_console.is_some(), &config.command_line).map_err(at("config"))?;
     params::write(&memory, &loaded, &line).map_err(at("memory"))?;
@@ -84,7 +131,7 @@ pub fn run(config: VmConfig, mut fds: InheritedFds, running: impl FnOnce()) -> R
     registers::write_tables(&memory).map_err(at("memory"))?;
 
     let machine = Machine::new(&kvm, memory, devices.len()).map_err(at("kvm"))?;
-    let (transports, handles) = devices.connect(&machine)?;
+    let transports = wiring::connect(devices, &machine).map_err(at("device"))?;
     let console = debug_console
         .map(|output| Ok(Console::new(output, machine.interrupt(layout::SERIAL_IRQ)?)))
         .transpose()
@@ -92,14 +139,7 @@ pub fn run(config: VmConfig, mut fds: InheritedFds, running: impl FnOnce()) -> R
     let stop = Arc::new(Stop::new().map_err(at("kvm"))?);
     let bus = Arc::new(Bus::new(transports, console));
     let shared = Shared { bus, stop: Arc::clone(&stop), ring: Arc::default() };
-    let vcpus = machine
-        .create_vcpus(&kvm, config.vcpus, loaded.entry)
-        .map_err(at("kvm"))?
-        .into_iter()
-        .zip(0..)
-        .map(|(fd, index)| Vcpu::new(fd, index, shared.clone()))
-        .collect::<Result<Vec<_>, _>>()
-        .map_err(at("kvm"))?;
+    let vcpus = make_vcpus(&machine, &kvm, &config, loaded.entry, &shared)?;
     let control = control
         .map(|socket| control::Server::new(socket, config.memory_mib, Arc::clone(&shared.bus), handles));
     // Nothing of the boot is needed any more.
@@ -119,42 +159,32 @@ pub fn run(config: VmConfig, mut fds: InheritedFds, running: impl FnOnce()) -> R
     if shared.bus.unknown() > 0 {
         log::host(format_args!("{} accesses to where no device is", shared.bus.unknown()));
     }
-    // Devices stop here: what they had under way is done before anybody is told that the VM has stopped.
+    // Devices stop here: they finish what they had under way before the launcher learns that the VM has stopped.
     drop((shared, machine));
     Ok(reason)
 }
 
-fn count(things: usize) -> u32 {
-    u32::try_from(things).unwrap_or(u32::MAX)
+/// Checks what serde cannot.
+fn check(config: &VmConfig) -> Result<(), OutOfRange> {
+    let ids = 1..=u64::from(u32::MAX - 1);
+    range::check("vcpus", config.vcpus.into(), 1..=MAX_VCPUS.into())?;
+    range::check("memory_mib", config.memory_mib.into(), MIN_MEMORY_MIB.into()..=MAX_MEMORY_MIB.into())?;
+    range::check("jail.uid", config.jail.uid.into(), ids.clone())?;
+    range::check("jail.gid", config.jail.gid.into(), ids)?;
+    devices::check(&config.devices)
 }
 
-/// What serde cannot check.
-fn check(config: &VmConfig) -> Result<(), BootError> {
-    let within = |what: &str, value: u32, least: u32, most: u32| {
-        if (least..=most).contains(&value) {
-            return Ok(());
-        }
-        Err(BootError::new("config", format!("{what} is {value}, but must be from {least} to {most}")))
-    };
-    within("vcpus", config.vcpus.into(), 1, MAX_VCPUS.into())?;
-    within("memory_mib", config.memory_mib, MIN_MEMORY_MIB, MAX_MEMORY_MIB)?;
-    // The last is "any".
-    within("vsock.guest_cid", config.vsock.guest_cid, 3, u32::MAX - 1)?;
-    within("jail.uid", config.jail.uid, 1, u32::MAX - 1)?;
-    within("jail.gid", config.jail.gid, 1, u32::MAX - 1)?;
-    for (index, NetworkConfig { taps, card }) in config.networks.iter().enumerate() {
-        within(
-            &format!("the number of taps of network {index}"),
-            count(taps.len()),
-            1,
-            count(MAX_QUEUE_PAIRS),
-        )?;
-        within(&format!("the MTU of network {index}"), card.mtu.into(), MIN_MTU.into(), u16::MAX.into())?;
-    }
-    let most = count(layout::MAX_VIRTIO_DEVICES - layout::FIXED_VIRTIO_DEVICES);
-    within("the number of disks", count(config.disks.len()), 0, most)?;
-    let all = config.disks.len() + config.networks.len() + usize::from(config.spare_networks);
-    within("the number of disks, networks and spare networks", count(all), 0, most)
+/// Makes the virtual CPUs; the first starts at `entry`.
+fn make_vcpus(
+    machine: &Machine,
+    kvm: &Kvm,
+    config: &VmConfig,
+    entry: u64,
+    shared: &Shared,
+) -> Result<Vec<Vcpu>, BootError> {
+    let vcpus = machine.create_vcpus(kvm, config.vcpus, entry).map_err(at("kvm"))?;
+    let vcpus = vcpus.into_iter().zip(0..).map(|(fd, index)| Vcpu::new(fd, index, shared.clone()));
+    vcpus.collect::<Result<_, _>>().map_err(at("kvm"))
 }
 
 /// Starts the virtual CPUs' threads, which wait at `start` until all is ready.

@@ -16,7 +16,7 @@ pub enum CmdlineError {
 /// - `reboot=k`: a reset by the keyboard controller is one exit that says "reset"; the other ways are a triple fault, or
 ///   tables that are not there.
 /// - `panic=-1`: a kernel that panics resets at once instead of waiting for a person.
-/// - `quiet`: every message is an exit per character with a serial console, and without one still work for nobody.
+/// - `quiet`: with a serial console each character of a message is an exit, and without one no reader sees it.
 const ALWAYS: &str = "reboot=k panic=-1 quiet";
 
 /// Builds the command line for `devices` virtio devices.

@@ -65,7 +65,7 @@ fn adapt(entry: &mut kvm_cpuid_entry2, cpu: u8, cpus: u8) {
             let sharing = if level >= 3 { shared } else { 0 };
             entry.eax = entry.eax & 0x3fff | sharing << 14 | shared << 26;
         }
-        // Temperature and frequency are the host's matter.
+        // The guest sees neither temperature nor frequency of the host.
         POWER => {
             (entry.eax, entry.ebx, entry.ecx, entry.edx) = (EAX_ARAT, 0, 0, 0);
         }

@@ -30,7 +30,7 @@ pub enum LoadError {
     Room {
         /// The kernel or the initramfs.
         what: &'static str,
-        /// The first address that would be needed no more.
+        /// The first address behind what is needed.
         needed: u64,
         /// The first address behind the memory.
         available: u64,

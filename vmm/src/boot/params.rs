@@ -21,7 +21,7 @@ const E820_RAM: u32 = 1;
 /// # Errors
 /// When the memory does not reach that far.
 pub fn write(memory: &GuestMemoryMmap, loaded: &Loaded, cmdline: &str) -> Result<(), GuestMemoryError> {
-    // With its terminating zero: memory starts out as zeros, but the caller's next kernel might not.
+    // With its terminating zero: memory starts out as zeros, but a file for it may not.
     memory.write_slice(cmdline.as_bytes(), GuestAddress(layout::CMDLINE_START))?;
     memory.write_obj(0u8, GuestAddress(layout::CMDLINE_START + cmdline.len() as u64))?;
     memory.write_obj(parameters(memory, loaded, cmdline.len()), GuestAddress(layout::BOOT_PARAMS_START))

@@ -47,7 +47,7 @@ const RFLAGS_RESERVED: u64 = 2;
 /// Fast string operations, which a PC's firmware switches on.
 const MSR_MISC_ENABLE: u32 = 0x1a0;
 const MISC_ENABLE_FAST_STRING: u64 = 1;
-/// All memory is cacheable: the guest has none that is not memory in truth.
+/// All memory is cacheable: the guest has no memory of devices.
 const MSR_MTRR_DEF_TYPE: u32 = 0x2ff;
 const MTRR_ENABLE_WRITE_BACK: u64 = 1 << 11 | 6;
 const MSR_COUNT: usize = 2;

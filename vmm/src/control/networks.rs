@@ -3,12 +3,13 @@
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
+use super::refusal::Refusal;
 use crate::bus::Bus;
 use crate::config::{MIN_MTU, NetworkCard};
-use crate::devices::Place;
 use crate::layout;
 use crate::virtio::absent::Absent;
 use crate::virtio::net::Net;
+use crate::virtio::net::place::Place;
 use crate::virtio::net::tap::Tap;
 
 /// All places.
@@ -27,19 +28,18 @@ impl Networks {
     ///
     /// # Errors
     /// What is wrong with the place, the card or the taps; nothing has happened then.
-    pub fn attach(&mut self, slot: u8, card: &NetworkCard, taps: Vec<OwnedFd>) -> Result<String, String> {
+    pub fn attach(&mut self, slot: u8, card: &NetworkCard, taps: Vec<OwnedFd>) -> Result<String, Refusal> {
         if card.mtu < MIN_MTU {
-            return Err(format!("the MTU is {}, but must be at least {MIN_MTU}", card.mtu));
+            return Err(Refusal::Mtu(card.mtu));
         }
         let (bus, place) = self.place(slot, false)?;
-        let most = place.pairs;
-        if !(1..=most).contains(&taps.len()) {
-            return Err(format!("{} taps came along, but must be from 1 to {most}", taps.len()));
+        let (count, most) = (taps.len(), place.pairs);
+        if !(1..=most).contains(&count) {
+            return Err(Refusal::Taps { count, most });
         }
-        let taps: Result<Vec<_>, _> = taps.into_iter().map(Tap::new).collect();
-        let taps = taps.map_err(|error| format!("what came along: {error}"))?;
+        let taps = taps.into_iter().map(Tap::new).collect::<Result<_, _>>()?;
         let device = Net::new(Arc::clone(&place.server), taps, card);
-        bus.replace(place.device, Box::new(device)).map_err(|error| error.to_string())?;
+        bus.replace(place.device, Box::new(device))?;
         place.taken = true;
         Ok(layout::device_name(place.device))
     }
@@ -48,20 +48,20 @@ impl Networks {
     ///
     /// # Errors
     /// When there is none.
-    pub fn detach(&mut self, slot: u8) -> Result<String, String> {
+    pub fn detach(&mut self, slot: u8) -> Result<String, Refusal> {
         let (bus, place) = self.place(slot, true)?;
-        bus.replace(place.device, Box::new(Absent)).map_err(|error| error.to_string())?;
+        bus.replace(place.device, Box::new(Absent))?;
         place.taken = false;
         Ok(layout::device_name(place.device))
     }
 
-    fn place(&mut self, slot: u8, taken: bool) -> Result<(&Bus, &mut Place), String> {
+    fn place(&mut self, slot: u8, taken: bool) -> Result<(&Bus, &mut Place), Refusal> {
         let count = self.places.len();
         match self.places.get_mut(usize::from(slot)) {
-            None if count == 0 => Err("this VM has no room for another network".to_owned()),
-            None => Err(format!("slot is {slot}, but must be below {count}")),
+            None if count == 0 => Err(Refusal::NoPlaces),
+            None => Err(Refusal::NoSlot { slot, count }),
             Some(place) if place.taken != taken => {
-                Err(format!("slot {slot} is {}", if taken { "empty" } else { "taken" }))
+                Err(if taken { Refusal::Empty(slot) } else { Refusal::Occupied(slot) })
             }
             Some(place) => Ok((&self.bus, place)),
         }

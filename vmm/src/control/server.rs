@@ -7,11 +7,13 @@ use std::sync::Arc;
 use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg, send};
 
 use super::networks::Networks;
-use super::{Answer, Command, MAX_PACKET};
+use super::refusal::Refusal;
+use super::wire::{Answer, Command, MAX_PACKET};
 use crate::bus::Bus;
 use crate::config::MIN_MEMORY_MIB;
-use crate::devices::Handles;
-use crate::virtio::balloon::{PAGES_PER_MIB, Sizes};
+use crate::range;
+use crate::virtio::balloon::sizes::{PAGES_PER_MIB, Target};
+use crate::virtio::handles::Handles;
 
 /// The most characters of a refusal's reason, which may quote the command. As JSON a character takes six bytes at most.
 const MAX_REASON: usize = 160;
@@ -24,15 +26,14 @@ pub struct Server {
     socket: OwnedFd,
     memory_mib: u32,
     bus: Arc<Bus>,
-    /// The balloon's number on the bus, and what it shows its driver.
-    balloon: Option<(usize, Arc<Sizes>)>,
+    balloon: Option<Target>,
     networks: Networks,
 }
 
 impl Server {
-    /// Answers on `socket` for a VM of this much memory, whose devices on `bus` are in its hands.
+    /// Answers on `socket` for a VM of this much memory, with the handles of the devices on `bus`.
     pub fn new(socket: OwnedFd, memory_mib: u32, bus: Arc<Bus>, handles: Handles) -> Self {
-        let Handles { balloon, places } = handles;
+        let Handles { balloon, places, .. } = handles;
         let networks = Networks::new(Arc::clone(&bus), places);
         Self { socket, memory_mib, bus, balloon, networks }
     }
@@ -40,7 +41,7 @@ impl Server {
     /// Answers the command that waits, if one does.
     ///
     /// # Errors
-    /// When the other end is closed or does not take answers: there is nobody left to serve.
+    /// When the other end is closed or does not take answers. The conversation is over then.
     pub fn serve(&mut self) -> io::Result<()> {
         let mut packet = [0; MAX_PACKET];
         let (length, descriptors) = match self.receive(&mut packet) {
@@ -53,18 +54,19 @@ impl Server {
         };
         let answer = match packet.get(..length) {
             Some(packet) => serde_json::from_slice(packet)
-                .map_err(|error| error.to_string())
+                .map_err(Refusal::from)
                 .and_then(|command| self.carry_out(command, descriptors)),
-            None => Err(format!("a command of {length} bytes is longer than {MAX_PACKET}")),
+            None => Err(Refusal::TooLong(length)),
         };
-        let answer = answer
-            .unwrap_or_else(|reason| Answer::Refused { message: reason.chars().take(MAX_REASON).collect() });
+        let answer = answer.unwrap_or_else(|refusal| Answer::Refused {
+            message: refusal.to_string().chars().take(MAX_REASON).collect(),
+        });
         let answer = serde_json::to_vec(&answer)?;
         send(self.socket.as_raw_fd(), &answer, MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL)?;
         Ok(())
     }
 
-    /// The length of the packet, whatever of it fits, and the descriptors that came along.
+    /// The length of the packet, which may be longer than what fits, and the descriptors that came along.
     fn receive(&self, packet: &mut [u8]) -> io::Result<(usize, Vec<OwnedFd>)> {
         let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_TRUNC | MsgFlags::MSG_CMSG_CLOEXEC;
         let mut space = nix::cmsg_space!([RawFd; MAX_DESCRIPTORS]);
@@ -80,9 +82,9 @@ impl Server {
         Ok((message.bytes, descriptors))
     }
 
-    fn carry_out(&mut self, command: Command, descriptors: Vec<OwnedFd>) -> Result<Answer, String> {
+    fn carry_out(&mut self, command: Command, descriptors: Vec<OwnedFd>) -> Result<Answer, Refusal> {
         if !descriptors.is_empty() && !matches!(command, Command::AttachNetwork { .. }) {
-            return Err("descriptors came along with a command that takes none".to_owned());
+            return Err(Refusal::Descriptors);
         }
         match command {
             Command::Memory {} => {}
@@ -93,20 +95,16 @@ impl Server {
                 return Ok(Answer::Network { device: self.networks.detach(slot)? });
             }
             Command::Balloon { target_mib } => {
-                let (device, sizes) = self.balloon.as_ref().ok_or("this VM has no balloon")?;
-                if !(MIN_MEMORY_MIB..=self.memory_mib).contains(&target_mib) {
-                    return Err(format!(
-                        "target_mib is {target_mib}, but must be from {MIN_MEMORY_MIB} to {}",
-                        self.memory_mib
-                    ));
-                }
+                let Target { device, sizes } = self.balloon.as_ref().ok_or(Refusal::NoBalloon)?;
+                let bounds = MIN_MEMORY_MIB.into()..=self.memory_mib.into();
+                range::check("target_mib", target_mib.into(), bounds)?;
                 sizes.want((self.memory_mib - target_mib) * PAGES_PER_MIB);
                 self.bus.config_changed(*device);
             }
         }
         // The guest can write any size.
         let left = |pages: u32| self.memory_mib.saturating_sub(pages / PAGES_PER_MIB);
-        let (wanted, actual) = self.balloon.as_ref().map_or((0, 0), |(_, sizes)| sizes.get());
+        let (wanted, actual) = self.balloon.as_ref().map_or((0, 0), |balloon| balloon.sizes.get());
         Ok(Answer::Memory { total_mib: self.memory_mib, target_mib: left(wanted), actual_mib: left(actual) })
     }
 }
@@ -122,7 +120,8 @@ mod tests {
     use nix::sys::socket::{AddressFamily, SockFlag, SockType, recv, socketpair};
 
     use super::*;
-    use crate::devices::Place;
+    use crate::virtio::balloon::sizes::Sizes;
+    use crate::virtio::net::place::{self, Place};
 
     struct Rig {
         server: Server,
@@ -136,7 +135,8 @@ mod tests {
                 socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::empty()).unwrap();
             let sizes = Arc::<Sizes>::default();
             let bus = Arc::new(Bus::new(Vec::new(), None));
-            let handles = Handles { balloon: Some((0, Arc::clone(&sizes))), ..Handles::default() };
+            let balloon = Some(Target { device: 0, sizes: Arc::clone(&sizes) });
+            let handles = Handles { balloon, ..Handles::default() };
             Self { server: Server::new(socket, 128, bus, handles), launcher, sizes }
         }
 
@@ -194,7 +194,7 @@ mod tests {
             format!("a command of {} bytes is longer than {MAX_PACKET}", MAX_PACKET + 1)
         );
         assert_eq!(rig.sizes.get(), (0, 0));
-        // However long a wrong word is, and whatever it is made of, the answer is one packet.
+        // The answer to a wrong word of any length and any characters is one packet.
         for letter in ["x", r"\u0001", "\u{1f6d1}"] {
             let long = format!(r#"{{"{}":{{}}}}"#, letter.repeat((MAX_PACKET - 7) / letter.len()));
             assert!(rig.refused(long.as_bytes()).starts_with("unknown variant"));
@@ -211,18 +211,18 @@ mod tests {
 
     #[test]
     fn networks_go_where_there_is_a_place_and_only_with_taps() {
-        const CARD: &str = r#""card":{"mac":"02:42:ac:11:00:02","mtu":1500,"receive":null,"send":null}"#;
+        const CARD: &str = r#""card":{"mac":[2,66,172,17,0,2],"mtu":1500,"receive":null,"send":null}"#;
         let attach = |slot| format!(r#"{{"attach-network":{{"slot":{slot},{CARD}}}}}"#);
         let mut rig = Rig::new();
         assert!(rig.refused(attach(0).as_bytes()).contains("no room for another network"));
         assert!(rig.refused(br#"{"detach-network":{"slot":0}}"#).contains("no room for another network"));
-        let server = crate::virtio::net::server("net-test").unwrap();
+        let server = place::server("net-test").unwrap();
         let places = vec![Place { device: 7, server, pairs: 2, taken: false }];
         rig.server.networks = Networks::new(Arc::clone(&rig.server.bus), places);
         assert_eq!(rig.refused(attach(0).as_bytes()), "0 taps came along, but must be from 1 to 2");
         assert_eq!(rig.refused(br#"{"detach-network":{"slot":0}}"#), "slot 0 is empty");
-        assert!(rig.refused(attach(0).replace(":11:", ":111:").as_bytes()).contains("no Ethernet address"));
-        // Descriptors are closed with the answer, whatever it is.
+        assert!(rig.refused(attach(0).replace("[2,66,", "[2,").as_bytes()).contains("array of length 6"));
+        // Descriptors are closed with every answer.
         let (kept, sent) = nix::unistd::pipe().unwrap();
         for (packet, why) in [
             (attach(0).replace("1500", "60"), "the MTU is 60"),
@@ -243,15 +243,15 @@ mod tests {
             assert!(matches!(&answer, Answer::Refused { message } if message.contains(why)), "{answer:?}");
         }
         drop(sent);
-        // The end of the pipe: nobody has its other end any more.
+        // The end of the pipe: nothing has its other end any more.
         assert_eq!(nix::unistd::read(kept, &mut [0]).unwrap(), 0);
     }
 
     #[test]
-    fn nothing_to_do_is_no_error_and_nobody_there_is_one() {
+    fn nothing_to_do_is_no_error_and_a_closed_socket_is_one() {
         let mut rig = Rig::new();
         rig.server.serve().unwrap();
-        // Answers that nobody reads end it, before they block.
+        // Answers that the launcher does not read end it, before they block.
         let outcome = (0..100_000).find_map(|_| {
             rig.say(br#"{"memory":{}}"#);
             rig.server.serve().err()

@@ -12,7 +12,7 @@ pub fn close_others(keep: &[RawFd]) -> io::Result<()> {
     let mut keep: Vec<u32> = keep.iter().filter_map(|fd| u32::try_from(*fd).ok()).collect();
     keep.sort_unstable();
     for (first, last) in gaps(&keep) {
-        // SAFETY: no pointers; by the contract above nobody owns what is closed.
+        // SAFETY: no pointers; by the contract above nothing owns what is closed.
         if unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) } != 0 {
             return Err(io::Error::last_os_error());
         }

@@ -1,4 +1,4 @@
-//! The jail: what is left of a process that a guest might take over.
+//! The jail: what a guest that takes this process over does not get.
 //!
 //! | layer                                 | what it takes away                                                |
 //! |---------------------------------------|-------------------------------------------------------------------|
@@ -6,63 +6,33 @@
 //! | PID namespace (made by the launcher)  | seeing, signalling, tracing any other process                     |
 //! | mount namespace, empty read-only root | every path                                                        |
 //! | network, IPC, UTS, cgroup namespaces  | the host's interfaces, abstract sockets, shared memory, names      |
-//! | own user and group, no groups         | whatever the user of the launcher may do                          |
+//! | own user and group, no groups         | all that the user of the launcher may do                          |
 //! | no capabilities, locked               | getting any back, from any file or user change                    |
 //! | `no_new_privs`, not dumpable, no core | the same by execution; memory in core files, tracing              |
 //! | resource limits                       | descriptors without end, disks that grow, locked memory, queues   |
 //! | [`seccomp`], one filter per thread    | all of the kernel that the thread's work does not need            |
 //! | cgroup (joined at birth)              | more memory, processor time and threads than the VM was given     |
 //!
-//! Order matters, and so does when: [`enter`] wants a process of one thread, because namespaces, users and capabilities
-//! belong to threads. Threads started after it inherit everything and put their filter on themselves (see
-//! [`crate::thread`]); the main thread does so when it has started the last of them, because no filter allows `clone`.
+//! The order matters. [`enter`] needs a process of one thread, because namespaces, users and capabilities belong to threads.
+//! Threads that start after it inherit everything and put their filter on themselves (see [`crate::thread`]). The main
+//! thread does so when it has started the last of them, because no filter allows `clone`.
 
 pub mod descriptors;
+mod error;
 mod limits;
 mod namespaces;
 mod privileges;
 pub mod seccomp;
 pub mod table;
 
-use std::io;
-
 use nix::sched::{CloneFlags, unshare};
 use nix::unistd::getpid;
 
+pub use self::error::JailError;
 use crate::config::JailConfig;
 
-/// Why the jail could not be closed. The process is then half-way in and good for nothing but ending.
-#[derive(Debug, thiserror::Error)]
-pub enum JailError {
-    /// The configuration names the superuser.
-    #[error("the jail's user is {uid} and its group {gid}; neither may be 0")]
-    Root {
-        /// The user.
-        uid: u32,
-        /// The group.
-        gid: u32,
-    },
-    /// The launcher made no PID namespace.
-    #[error("this is process {0} and not the first of a PID namespace of its own; start it as moat does")]
-    NotFirst(i32),
-    /// Threads exist, which would stay outside.
-    #[error("the jail can only be entered before threads are started")]
-    Threads,
-    /// A filter does not compile.
-    #[error("seccomp: {0}")]
-    Filter(#[from] seccompiler::BackendError),
-    /// The kernel refused a step.
-    #[error("cannot {step}: {source}; the launcher has to be root, or in a user namespace of its own")]
-    Step {
-        /// Which.
-        step: &'static str,
-        /// What it said.
-        source: io::Error,
-    },
-}
-
-/// Closes the jail around this process, apart from the seccomp filters, which it compiles: see [`seccomp::apply`]. No file
-/// that it writes to gets larger than `largest_file` bytes.
+/// Closes the jail around this process. It compiles the seccomp filters and leaves it to each thread to put its own on: see
+/// [`seccomp::apply`]. No file that the process writes to gets larger than `largest_file` bytes.
 ///
 /// # Errors
 /// When one of the layers cannot be had; none is optional.
@@ -81,11 +51,6 @@ pub fn enter(config: &JailConfig, largest_file: u64) -> Result<(), JailError> {
     namespaces::leave_the_host()?;
     limits::set(largest_file)?;
     privileges::give_up(uid, gid)
-}
-
-/// Names the step in the error.
-fn at<E: Into<io::Error>>(step: &'static str) -> impl Fn(E) -> JailError {
-    move |error| JailError::Step { step, source: error.into() }
 }
 
 #[cfg(test)]

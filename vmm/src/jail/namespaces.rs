@@ -4,13 +4,13 @@ use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, unshare};
 use nix::unistd::{chdir, pivot_root, sethostname};
 
-use super::{JailError, at};
+use super::error::{JailError, at};
 
-/// A directory that every host with KVM has, to mount the empty root on for a moment. Nobody else sees that: it
-/// happens in a mount namespace of our own.
+/// A directory that every host with KVM has. The empty root is mounted on it for a moment, in a mount namespace of this
+/// process's own, where no other process sees it.
 const STEPPING_STONE: &str = "/dev";
 
-/// No room for a file: the root directory takes the only inode, and nobody may enter it.
+/// No room for a file: the root directory takes the only inode, and its mode lets no user enter it.
 const EMPTY: &str = "size=4k,nr_inodes=1,mode=0";
 
 /// New namespaces for everything but processes and users, and a root with nothing in it.

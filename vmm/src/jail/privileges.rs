@@ -5,7 +5,7 @@ use std::io;
 use nix::sys::prctl;
 use nix::unistd::{Gid, Uid, setgroups, setresgid, setresuid};
 
-use super::{JailError, at};
+use super::error::{JailError, at};
 
 /// `linux/securebits.h`: user 0 has no special capabilities and user changes do not touch them, none are kept over
 /// `setuid`, none become ambient; and each of these is locked.

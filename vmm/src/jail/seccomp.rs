@@ -1,4 +1,4 @@
-//! The seccomp filters: compiled once while the process may still allocate as it likes, put on by each thread itself.
+//! The seccomp filters. They are compiled once, before any thread is restricted; each thread puts on its own.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -9,34 +9,24 @@ use seccompiler::{
     SeccompRule, TargetArch,
 };
 
-use super::table::{self, Allowed};
+use super::table;
+use crate::syscalls::Allowed;
 use crate::thread::ThreadKind;
 
 /// With this variable in the environment a debug build lets calls that are not allowed pass, and the kernel's log says
 /// which they were. A release build does not look at it.
 pub const LOG_VARIABLE: &str = "MOAT_VMM_SECCOMP_LOG";
 
-const KINDS: [ThreadKind; 7] = [
-    ThreadKind::Main,
-    ThreadKind::Vcpu,
-    ThreadKind::Block,
-    ThreadKind::Net,
-    ThreadKind::Vsock,
-    ThreadKind::Rng,
-    ThreadKind::Balloon,
-];
-
 static PROGRAMS: OnceLock<Vec<(ThreadKind, BpfProgram)>> = OnceLock::new();
 
 /// Compiles all filters. Only the first call counts.
 ///
 /// # Errors
-/// When a table asks for what a filter cannot do.
+/// When a list asks for what a filter cannot do.
 pub fn compile() -> Result<(), BackendError> {
     let log = cfg!(debug_assertions) && std::env::var_os(LOG_VARIABLE).is_some();
     let otherwise = if log { SeccompAction::Log } else { SeccompAction::KillProcess };
-    let programs = KINDS
-        .into_iter()
+    let programs = table::kinds()
         .map(|kind| Ok((kind, program(kind, otherwise.clone())?)))
         .collect::<Result<_, BackendError>>()?;
     let _ = PROGRAMS.set(programs);
@@ -80,7 +70,7 @@ mod tests {
 
     use super::*;
 
-    /// What no thread may ever do, whatever it is for: these undo the rest of the jail.
+    /// What no thread may ever do: these undo the rest of the jail.
     const NEVER: &[libc::c_long] = &[
         libc::SYS_open,
         libc::SYS_openat,
@@ -112,45 +102,46 @@ mod tests {
 
     #[test]
     fn every_table_compiles() {
-        for kind in KINDS {
+        for kind in table::kinds() {
             program(kind, SeccompAction::KillProcess).unwrap();
         }
         compile().unwrap();
-        assert_eq!(PROGRAMS.get().unwrap().len(), KINDS.len());
+        assert_eq!(PROGRAMS.get().unwrap().len(), table::kinds().count());
     }
 
     #[test]
     fn a_call_is_free_or_checked_and_has_a_reason() {
-        for kind in KINDS {
+        for kind in table::kinds() {
             let mut free = BTreeSet::new();
             let mut checked = BTreeSet::new();
             for allowed in table::of(kind) {
                 assert!(!allowed.why.is_empty());
                 let set = if allowed.arguments.is_empty() { &mut free } else { &mut checked };
                 let new = set.insert(allowed.call);
-                assert!(new || !allowed.arguments.is_empty(), "{kind:?} lists {} twice", allowed.call);
+                assert!(new || !allowed.arguments.is_empty(), "{} lists {} twice", kind.name(), allowed.call);
             }
             // The free entry would win and the check mean nothing.
-            assert!(free.is_disjoint(&checked), "{kind:?}");
+            assert!(free.is_disjoint(&checked), "{}", kind.name());
         }
     }
 
     #[test]
     fn nothing_that_undoes_the_jail_is_in_any_table() {
-        for kind in KINDS {
+        for kind in table::kinds() {
             for allowed in table::of(kind) {
-                assert!(!NEVER.contains(&allowed.call), "{kind:?} may call {}", allowed.call);
+                assert!(!NEVER.contains(&allowed.call), "{} may call {}", kind.name(), allowed.call);
             }
         }
     }
 
     #[test]
     fn ioctls_are_few_and_named() {
-        for kind in KINDS {
-            let ioctls = table::of(kind).filter(|allowed| allowed.call == libc::SYS_ioctl);
-            let most = match kind {
-                ThreadKind::Vcpu | ThreadKind::Main => 1,
-                ThreadKind::Net => 3,
+        for kind in table::kinds() {
+            let calls = table::of(kind).into_iter();
+            let ioctls = calls.filter(|allowed| allowed.call == libc::SYS_ioctl);
+            let most = match kind.name() {
+                "vcpu" | "main" => 1,
+                "net" => 3,
                 _ => 0,
             };
             assert_eq!(ioctls.inspect(|allowed| assert_eq!(allowed.arguments[0].index, 1)).count(), most);

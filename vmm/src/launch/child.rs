@@ -1,5 +1,5 @@
-//! The new process between its birth and its exec. It is a copy of a process that may have threads, of which only one
-//! came along: a lock may be held by one that did not, so everything here is a system call and nothing allocates.
+//! The new process between its birth and its exec. It is a copy of one thread of a process that may have more. Another
+//! thread may hold a lock, the allocator's for one, so the code here makes system calls and does not allocate.
 
 use std::ffi::{CStr, c_char, c_int, c_uint};
 use std::io;
@@ -69,7 +69,7 @@ pub fn spawn(plan: &Plan, cgroup: Option<BorrowedFd<'_>>) -> io::Result<(i32, Ow
     match unsafe { libc::syscall(libc::SYS_clone3, &raw const arguments, size_of::<libc::clone_args>()) } {
         -1 => Err(io::Error::last_os_error()),
         0 => become_vmm(plan),
-        // SAFETY: the kernel stored a new descriptor there, which is nobody else's.
+        // SAFETY: the kernel stored a new descriptor there, which nothing else owns.
         pid => Ok((pid as i32, unsafe { OwnedFd::from_raw_fd(pidfd) })),
     }
 }
@@ -107,7 +107,7 @@ fn run(plan: &Plan) -> Step {
     // SAFETY: every pointer is to a constant or a local that lives until the exec, strings and arrays are terminated,
     // and all of these calls are allowed between fork and exec.
     unsafe {
-        // Not glibc's function, which leaves out signals that it uses itself; those can be inherited as ignored too.
+        // Not by glibc's function: it leaves out signals that it uses itself, which can be inherited as ignored, too.
         let default = [0_u64; KERNEL_SIGACTION_WORDS];
         for signal in 1..=LAST_SIGNAL {
             // The two that cannot be changed need no change.
@@ -125,7 +125,7 @@ fn run(plan: &Plan) -> Step {
                 return Step::Descriptors;
             }
         }
-        // Not closed at once: the program and the pipe are needed up to the last moment.
+        // The exec closes them: the program and the pipe are needed until then.
         let end = plan.end as c_uint;
         if libc::syscall(libc::SYS_close_range, end, c_uint::MAX, libc::CLOSE_RANGE_CLOEXEC) != 0 {
             return Step::Descriptors;

@@ -1,7 +1,8 @@
 //! A place where a device can be put while the VM runs: device id 0, at which a driver stops looking (virtio 1.2,
 //! section 4.2.2, `DeviceID`).
 
-use super::device::{ActivateError, Activation, VirtioDevice};
+use super::device::{Activation, VirtioDevice};
+use super::error::{ActivateError, LifecycleError};
 
 /// No device.
 pub struct Absent;
@@ -15,15 +16,19 @@ impl VirtioDevice for Absent {
         &[]
     }
 
-    fn features(&self) -> u64 {
-        0
-    }
-
     fn read_config(&self, _offset: u64, data: &mut [u8]) {
         data.fill(0);
     }
 
     fn activate(&mut self, _activation: Activation) -> Result<(), ActivateError> {
+        Ok(())
+    }
+
+    fn pause(&mut self) -> Result<(), LifecycleError> {
+        Ok(())
+    }
+
+    fn resume(&mut self) -> Result<(), LifecycleError> {
         Ok(())
     }
 

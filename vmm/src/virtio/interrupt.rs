@@ -1,9 +1,9 @@
 //! A device's interrupt line: the status register and the irqfd behind it.
 //!
-//! The line is edge-triggered, so nobody waits for an acknowledgement, and the driver is told with every interrupt
-//! to look at its rings: `USED_RING` stays set in the status. A driver must bear with an interrupt for which it finds
-//! no used buffer (virtio 1.2, section 2.7.7.3), and in return the acknowledgement of `USED_RING` has no effect, so
-//! KVM swallows it: an interrupt of a device costs no exit to user space.
+//! The line is edge-triggered, so the device does not wait for an acknowledgement. Every interrupt tells the driver to look
+//! at its rings: `USED_RING` stays set in the status. A driver must bear with an interrupt for which it finds no used
+//! buffer (virtio 1.2, section 2.7.7.3). The acknowledgement of `USED_RING` has no effect in return, so KVM swallows it:
+//! an interrupt of a device costs no exit to user space.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -72,7 +72,7 @@ impl Interrupt {
         }
     }
 
-    /// Back to an idle line of a working device. The device has stopped, so nobody signals meanwhile.
+    /// Back to an idle line of a working device. The device has stopped, so it does not signal meanwhile.
     pub fn reset(&self) {
         self.needs_reset.store(false, Ordering::SeqCst);
         self.registers.store(INTERRUPT_STATUS, USED_RING);

@@ -1,5 +1,5 @@
-//! The virtio-mmio transport (virtio 1.2, section 4.2): negotiates with the driver and moves the queues into the device
-//! when both are done. The driver reads registers from [`RegisterPage`]; here arrive its writes only.
+//! The virtio-mmio transport (virtio 1.2, section 4.2). It negotiates with the driver and moves the queues into the device
+//! when both are done. The driver reads registers from a [`RegisterPage`]; only its writes arrive here.
 
 use std::sync::Arc;
 
@@ -10,8 +10,11 @@ use vm_memory::{GuestAddress, GuestMemoryMmap};
 use vmm_sys_util::eventfd::EventFd;
 
 use super::absent::Absent;
-use super::device::{Activation, ActiveQueue, VirtioDevice};
+use super::device::{Activation, VirtioDevice};
+use super::error::LifecycleError;
 use super::interrupt::Interrupt;
+use super::lifecycle::Lifecycle;
+use super::queue::{ActiveQueue, Queues};
 use super::registers::*;
 use crate::{layout, log};
 
@@ -40,7 +43,7 @@ const DRIVEN: u32 = ACKNOWLEDGED | status::DRIVER;
 const NEGOTIATED: u32 = DRIVEN | status::FEATURES_OK;
 const RUNNING: u32 = NEGOTIATED | status::DRIVER_OK;
 
-/// The legal steps forward (virtio 1.2, section 3.1.1). From everywhere lead `FAILED` and, by writing 0, a reset.
+/// The legal steps forward (virtio 1.2, section 3.1.1). `FAILED` and, by writing 0, a reset are legal in every state.
 const STEPS: [(u32, u32, Step); 5] = [
     (0, ACKNOWLEDGED, Step::Note),
     (0, DRIVEN, Step::Note),
@@ -57,8 +60,8 @@ struct Slot {
 
 /// One device behind its registers.
 pub struct Transport {
-    device: Box<dyn VirtioDevice>,
-    memory: GuestMemoryMmap,
+    device: Lifecycle,
+    memory: Arc<GuestMemoryMmap>,
     interrupt: Arc<Interrupt>,
     registers: RegisterPage,
     slots: Vec<Slot>,
@@ -80,14 +83,14 @@ impl Transport {
     /// When the device's queue sizes are not what virtio allows.
     pub fn new(
         device: Box<dyn VirtioDevice>,
-        memory: GuestMemoryMmap,
+        memory: Arc<GuestMemoryMmap>,
         line: EventFd,
         registers: RegisterPage,
         kicks: Vec<EventFd>,
     ) -> Result<Self, virtio_queue::Error> {
         let interrupt = Arc::new(Interrupt::with_registers(line, registers.clone()));
         let mut transport = Self {
-            device: Box::new(Absent),
+            device: Lifecycle::new(Box::new(Absent)),
             memory,
             interrupt,
             registers,
@@ -128,7 +131,7 @@ impl Transport {
             | 1 << VIRTIO_F_VERSION_1
             | 1 << VIRTIO_RING_F_EVENT_IDX
             | 1 << VIRTIO_RING_F_INDIRECT_DESC;
-        self.device = device;
+        self.device = Lifecycle::new(device);
         self.show_identity();
         self.show_selected();
         self.show_config();
@@ -196,7 +199,7 @@ impl Transport {
         if register == QUEUE_READY {
             queue.set_ready(value == 1);
             // Size, alignment and that all of it is guest memory.
-            let usable = value == 0 || queue.is_valid(&self.memory);
+            let usable = value == 0 || queue.is_valid(&*self.memory);
             queue.set_ready(value == 1 && usable);
             self.show_selected();
             if !usable {
@@ -253,14 +256,11 @@ impl Transport {
         self.status = value;
         match self.take_queues() {
             Some(queues) => {
-                let activation = Activation {
-                    memory: self.memory.clone(),
-                    features: self.accepted,
-                    queues,
-                    interrupt: Arc::clone(&self.interrupt),
-                };
+                let interrupt = Arc::clone(&self.interrupt);
+                let queues = Queues { memory: Arc::clone(&self.memory), queues, interrupt };
+                let activation = Activation { features: self.accepted, queues };
                 if let Err(error) = self.device.activate(activation) {
-                    log::guest(format_args!("virtio device {}: {error}", self.device.device_type()));
+                    log::guest(format_args!("virtio device {}: {error}", self.device.device().device_type()));
                     self.interrupt.signal_needs_reset();
                 }
                 self.show_config();
@@ -280,10 +280,27 @@ impl Transport {
             .map(|slot| {
                 let mut state = slot.queue.state();
                 state.event_idx_enabled = event_idx;
-                let queue = Queue::try_from(state).ok().filter(|queue| queue.is_valid(&self.memory))?;
+                let queue = Queue::try_from(state).ok().filter(|queue| queue.is_valid(&*self.memory))?;
                 Some(ActiveQueue { queue, kick: slot.kick.try_clone().ok()? })
             })
             .collect()
+    }
+
+    /// Stops the device between two requests, see [`Lifecycle::pause`]. The virtual CPUs stand still meanwhile. A driver that
+    /// writes to a paused device all the same can reset it, and its kicks wait.
+    ///
+    /// # Errors
+    /// When the device does not run, or is broken.
+    pub fn pause(&mut self) -> Result<(), LifecycleError> {
+        self.device.pause()
+    }
+
+    /// Lets a paused device go on.
+    ///
+    /// # Errors
+    /// When the device is not paused, or its worker is gone.
+    pub fn resume(&mut self) -> Result<(), LifecycleError> {
+        self.device.resume()
     }
 
     /// Stops the device, waits for what it has under way, and forgets all that was negotiated.
@@ -308,7 +325,7 @@ impl Transport {
     fn refuse(&self, what: &str) {
         log::guest(format_args!(
             "virtio device {}: the driver {what} (status {:#x})",
-            self.device.device_type(),
+            self.device.device().device_type(),
             self.status
         ));
     }
@@ -327,7 +344,7 @@ impl Transport {
     fn show_identity(&self) {
         self.registers.store(MAGIC, MAGIC_VALUE);
         self.registers.store(VERSION, VERSION_VALUE);
-        self.registers.store(DEVICE_ID, self.device.device_type());
+        self.registers.store(DEVICE_ID, self.device.device().device_type());
         self.registers.store(VENDOR_ID, VENDOR_VALUE);
         for register in (SHM_LEN_LOW..=SHM_BASE_HIGH).step_by(4) {
             self.registers.store(register, u32::MAX);
@@ -350,7 +367,7 @@ impl Transport {
     fn show_config(&self) {
         for register in (CONFIG..CONFIG + CONFIG_SIZE).step_by(4) {
             let mut bytes = [0; 4];
-            self.device.read_config(u64::from(register - CONFIG), &mut bytes);
+            self.device.device().read_config(u64::from(register - CONFIG), &mut bytes);
             self.registers.store(register, u32::from_le_bytes(bytes));
         }
     }

@@ -1,17 +1,69 @@
-//! What devices do with a queue: take its chains, check each descriptor once, give the chains back.
+//! What devices do with a queue: take its chains, and give the chains back. [`super::buffers`] reads what is in one.
 
 use std::ops::Deref;
+use std::sync::Arc;
 use std::sync::atomic::{Ordering, fence};
 
-use virtio_queue::desc::split::Descriptor;
 use virtio_queue::{DescriptorChain, Queue, QueueOwnedT, QueueT};
-use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryMmap, VolatileSlice};
+use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
+use vmm_sys_util::eventfd::EventFd;
 
-use super::device::{ActiveQueue, Fault};
+use super::error::Fault;
 use super::interrupt::Interrupt;
+use crate::virtio::worker::Events;
 
-/// A descriptor chain whose descriptors are still to be read.
-pub type Chain<'a> = DescriptorChain<&'a GuestMemoryMmap>;
+/// A descriptor chain whose descriptors are still to be read. It can be kept for later.
+pub type Chain = DescriptorChain<Arc<GuestMemoryMmap>>;
+
+/// A queue that the driver has set up.
+pub struct ActiveQueue {
+    /// The rings.
+    pub queue: Queue,
+    /// Signalled by KVM when the driver notifies the queue.
+    pub kick: EventFd,
+}
+
+/// A device's queues, the memory in which they lie, and the way to tell the driver.
+pub struct Queues {
+    /// The guest's memory.
+    pub memory: Arc<GuestMemoryMmap>,
+    /// The queues, in order.
+    pub queues: Vec<ActiveQueue>,
+    /// How the device reaches the driver.
+    pub interrupt: Arc<Interrupt>,
+}
+
+impl Queues {
+    /// Waits for the kicks of all queues; the token of each is the queue's number.
+    ///
+    /// # Errors
+    /// When a kick cannot be waited for.
+    pub fn watch(&self, events: &Events) -> Result<(), Fault> {
+        for (token, queue) in (0..).zip(&self.queues) {
+            events.add_event(&queue.kick, token)?;
+        }
+        Ok(())
+    }
+
+    /// As [`ActiveQueue::serve`], for the queue `number`. There is nothing to do for a number that no queue has.
+    ///
+    /// # Errors
+    /// As [`ActiveQueue::serve`].
+    pub fn serve(
+        &mut self,
+        number: usize,
+        each: impl FnMut(Chain) -> Result<Option<u32>, Fault>,
+    ) -> Result<(), Fault> {
+        let Some(queue) = self.queues.get_mut(number) else { return Ok(()) };
+        queue.serve(Arc::clone(&self.memory), &self.interrupt, each)
+    }
+
+    /// Splits the queues from `number` on off.
+    pub fn split_off(&mut self, number: usize) -> Self {
+        let queues = self.queues.split_off(number.min(self.queues.len()));
+        Self { memory: Arc::clone(&self.memory), queues, interrupt: Arc::clone(&self.interrupt) }
+    }
+}
 
 impl ActiveQueue {
     /// After a kick: gives every available chain to `each`, which returns how many bytes it wrote into it, and returns
@@ -70,8 +122,8 @@ fn next<M: Deref<Target = GuestMemoryMmap> + Clone>(
     Ok(queue.iter(memory)?.next())
 }
 
-/// Gives chains, each a head and the bytes written into it, back so that the driver sees all of them or none: buffers of
-/// one frame. Whether it is to be told is for [`driver_waits`] to say, and for nothing else on this queue.
+/// Gives the buffers of one frame back, each a head and the bytes written into it, so that the driver sees all of them or
+/// none. On a queue that uses this, [`driver_waits`] alone says whether the driver is to be told.
 ///
 /// # Errors
 /// When the used ring cannot be written.
@@ -89,7 +141,7 @@ pub fn add_used_together(
         memory.write_obj(entry, address).map_err(virtio_queue::Error::GuestMemory)?;
         queue.set_next_used(queue.next_used().wrapping_add(1));
     }
-    // Shows the index, and with it what is before.
+    // This makes the index visible, and with it the entries before.
     Ok(queue.add_used(memory, *head, *written)?)
 }
 
@@ -103,162 +155,11 @@ pub fn driver_waits(queue: &Queue, memory: &GuestMemoryMmap, since: u16) -> Resu
     if added == 0 || !queue.event_idx_enabled() {
         return Ok(added != 0);
     }
-    // What was given back has to be there before the driver's wish is read.
+    // The driver has to see the used index before the device reads the driver's wish.
     fence(Ordering::SeqCst);
     let place = GuestAddress(queue.avail_ring().saturating_add(4 + 2 * u64::from(queue.size())));
     let event: u16 = memory.load(place, Ordering::Relaxed).map_err(virtio_queue::Error::GuestMemory)?;
     Ok(queue.next_used().wrapping_sub(u16::from_le(event)).wrapping_sub(1) < added)
-}
-
-/// Reads a chain's descriptors, each once and at most `limit` of them.
-///
-/// # Errors
-/// What is wrong with the chain, in words; also what `each` says.
-pub fn descriptors<M: Deref<Target = GuestMemoryMmap>>(
-    chain: DescriptorChain<M>,
-    limit: usize,
-    mut each: impl FnMut(Descriptor) -> Result<(), &'static str>,
-) -> Result<(), &'static str> {
-    let mut complete = false;
-    for (count, descriptor) in chain.enumerate() {
-        if count == limit {
-            return Err("a chain of too many descriptors");
-        }
-        complete = !descriptor.has_next();
-        each(descriptor)?;
-    }
-    // The iterator ends early at what it cannot follow.
-    if complete { Ok(()) } else { Err("a broken chain") }
-}
-
-/// The guest memory behind a chain, checked: readable and writable parts, each in order.
-pub struct Buffers<'a> {
-    /// What the device reads.
-    pub readable: Span<'a>,
-    /// What the device writes.
-    pub writable: Span<'a>,
-}
-
-impl<'a> Buffers<'a> {
-    /// Reads the chain's descriptors, each once. At most `limit` of them, which bounds the memory this takes.
-    ///
-    /// # Errors
-    /// What is wrong with the chain, in words.
-    pub fn new<M: Deref<Target = GuestMemoryMmap>>(
-        memory: &'a GuestMemoryMmap,
-        chain: DescriptorChain<M>,
-        limit: usize,
-    ) -> Result<Self, &'static str> {
-        let mut buffers = Self { readable: Span::default(), writable: Span::default() };
-        descriptors(chain, limit, |descriptor| buffers.push(memory, descriptor))?;
-        Ok(buffers)
-    }
-
-    fn push(&mut self, memory: &'a GuestMemoryMmap, descriptor: Descriptor) -> Result<(), &'static str> {
-        let span = if descriptor.is_write_only() {
-            &mut self.writable
-        } else if self.writable.is_empty() {
-            &mut self.readable
-        } else {
-            return Err("a readable buffer behind a writable one");
-        };
-        for slice in memory.get_slices(descriptor.addr(), descriptor.len() as usize) {
-            span.push(slice.map_err(|_| "a buffer outside memory")?);
-        }
-        Ok(())
-    }
-}
-
-/// A run of bytes in pieces of guest memory, consumed from the front.
-#[derive(Default)]
-pub struct Span<'a> {
-    slices: Vec<VolatileSlice<'a>>,
-    /// The first slice that is not consumed; what was consumed of it is cut off.
-    first: usize,
-    length: u64,
-}
-
-impl<'a> Span<'a> {
-    /// Adds a piece at the end.
-    pub fn push(&mut self, slice: VolatileSlice<'a>) {
-        if !slice.is_empty() {
-            self.length += slice.len() as u64;
-            self.slices.push(slice);
-        }
-    }
-
-    /// Bytes that are left.
-    pub fn len(&self) -> u64 {
-        self.length
-    }
-
-    /// Whether nothing is left.
-    pub fn is_empty(&self) -> bool {
-        self.length == 0
-    }
-
-    /// The pieces that are left.
-    pub fn slices(&self) -> &[VolatileSlice<'a>] {
-        &self.slices[self.first..]
-    }
-
-    /// Takes the next `count` bytes off, or all if there are fewer.
-    pub fn take(&mut self, count: u64) -> Self {
-        let mut taken = Self::default();
-        while taken.length < count {
-            let Some(slice) = self.slices.get(self.first).copied() else { break };
-            let wanted = usize::try_from(count - taken.length).unwrap_or(usize::MAX);
-            self.length -= slice.len().min(wanted) as u64;
-            match slice.split_at(wanted) {
-                Ok((front, rest)) if !rest.is_empty() => {
-                    self.slices[self.first] = rest;
-                    taken.push(front);
-                }
-                _ => {
-                    self.first += 1;
-                    taken.push(slice);
-                }
-            }
-        }
-        taken
-    }
-
-    /// Takes all but the last byte off and leaves that one.
-    pub fn take_all_but_last(&mut self) -> Self {
-        self.take(self.length.saturating_sub(1))
-    }
-
-    /// Copies the front into `bytes` and consumes it; as much as there is.
-    pub fn read(&mut self, bytes: &mut [u8]) -> usize {
-        let mut done = 0;
-        for slice in self.take(bytes.len() as u64).slices() {
-            done += slice.copy_to(&mut bytes[done..]);
-        }
-        done
-    }
-
-    /// Copies `bytes` over the front and consumes it; as much as fits.
-    pub fn write(&mut self, bytes: &[u8]) -> usize {
-        let mut done = 0;
-        for slice in self.take(bytes.len() as u64).slices() {
-            let part = &bytes[done..done + slice.len()];
-            slice.copy_from(part);
-            done += part.len();
-        }
-        done
-    }
-
-    /// Fills the front with zeros and consumes it.
-    pub fn zero(&mut self, count: u64) {
-        const ZEROS: [u8; 512] = [0; 512];
-        for slice in self.take(count).slices() {
-            for offset in (0..slice.len()).step_by(ZEROS.len()) {
-                let part = ZEROS.len().min(slice.len() - offset);
-                // In bounds by the two lines before.
-                let _ = slice.write_slice(&ZEROS[..part], offset);
-            }
-        }
-    }
 }
 
 #[cfg(test)]
@@ -313,38 +214,6 @@ mod tests {
             (0..added).for_each(|head| other.add_used(&memory_too, head, 1).unwrap());
             let expected = added > 0 && other.needs_notification(&memory_too).unwrap();
             prop_assert_eq!(driver_waits(&one, &memory, start).unwrap(), expected);
-        }
-
-        /// Whatever the cuts: what is read is what was written, in order.
-        #[test]
-        fn pieces_make_a_whole(lengths in prop::collection::vec(1usize..40, 1..12), cuts in prop::collection::vec(0u64..60, 0..20)) {
-            let memory = crate::memory::map(1 << 20).unwrap();
-            let span = || {
-                let mut span = Span::default();
-                for (index, length) in lengths.iter().enumerate() {
-                    for slice in memory.get_slices(GuestAddress(index as u64 * 64), *length) {
-                        span.push(slice.unwrap());
-                    }
-                }
-                span
-            };
-            let total: usize = lengths.iter().sum();
-            let bytes: Vec<u8> = (0..total).map(|byte| (byte % 255) as u8 + 1).collect();
-            prop_assert_eq!(span().write(&bytes), total);
-            let mut reader = span();
-            let mut seen = Vec::new();
-            for cut in cuts.into_iter().chain([u64::MAX]) {
-                let left = reader.len();
-                let mut part = reader.take(cut);
-                prop_assert_eq!(part.len() + reader.len(), left);
-                let mut buffer = vec![0; part.len() as usize];
-                prop_assert_eq!(part.read(&mut buffer) as u64, left.min(cut));
-                seen.extend(buffer);
-            }
-            prop_assert_eq!(seen, bytes);
-            let mut zeroed = span();
-            zeroed.zero(total as u64 - 1);
-            prop_assert_eq!(zeroed.len(), 1);
         }
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Each device's page is mapped into the guest for reading, and the transport keeps it up to date. So a read of a
 //! register never leaves the guest: not in probing, and not in every interrupt, where the driver asks for the cause.
-//! Writes are what the transport sees.
+//! The transport sees writes only.
 
 use std::io;
 use std::sync::Arc;

@@ -11,8 +11,11 @@ use virtio_queue::{Queue, QueueT};
 use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
 use vmm_sys_util::eventfd::EventFd;
 
-use super::device::{Activation, ActiveQueue, VirtioDevice};
+use super::device::{Activation, VirtioDevice};
 use super::interrupt::Interrupt;
+use super::lifecycle::Lifecycle;
+use super::queue::{ActiveQueue, Queues};
+use crate::devices::TABLE;
 
 /// How much memory the driver's machine has.
 pub const MEMORY: u64 = 16 << 20;
@@ -61,8 +64,8 @@ impl Ring {
 /// A driver with its device.
 pub struct Driver {
     /// Taken out by a restart only.
-    device: Option<Box<dyn VirtioDevice>>,
-    memory: GuestMemoryMmap,
+    device: Option<Lifecycle>,
+    memory: Arc<GuestMemoryMmap>,
     features: u64,
     rings: Vec<Ring>,
     next_buffer: u64,
@@ -75,7 +78,7 @@ pub struct Driver {
 impl Driver {
     /// Activates `device` with `features` and rings of their largest size.
     pub fn start(device: impl VirtioDevice + 'static, features: u64) -> Self {
-        Self::activate(Box::new(device), features)
+        Self::activate(Lifecycle::new(Box::new(device)), features)
     }
 
     /// Resets the device and activates it anew, with empty memory.
@@ -85,14 +88,14 @@ impl Driver {
         Self::activate(device, self.features)
     }
 
-    fn activate(mut device: Box<dyn VirtioDevice>, features: u64) -> Self {
+    fn activate(mut device: Lifecycle, features: u64) -> Self {
         watch_for_panics();
-        let memory = crate::memory::map(MEMORY).unwrap();
+        let memory = Arc::new(crate::memory::map(MEMORY).unwrap());
         let line = EventFd::new(libc::EFD_NONBLOCK).unwrap();
         let interrupt = Arc::new(Interrupt::new(line.try_clone().unwrap()));
         let mut rings = Vec::new();
         let mut queues = Vec::new();
-        for (index, size) in device.queue_sizes().iter().copied().enumerate() {
+        for (index, size) in device.device().queue_sizes().iter().copied().enumerate() {
             let kick = EventFd::new(libc::EFD_NONBLOCK).unwrap();
             let base = RINGS + index as u64 * RING_SPACE;
             let ring = Ring { base, size, next_descriptor: 0, available: 0, seen: 0, kick };
@@ -102,13 +105,12 @@ impl Driver {
             queue.try_set_used_ring_address(GuestAddress(ring.used_ring())).unwrap();
             queue.set_event_idx(features & 1 << VIRTIO_RING_F_EVENT_IDX != 0);
             queue.set_ready(true);
-            assert!(queue.is_valid(&memory));
+            assert!(queue.is_valid(&*memory));
             queues.push(ActiveQueue { queue, kick: ring.kick.try_clone().unwrap() });
             rings.push(ring);
         }
-        let activation =
-            Activation { memory: memory.clone(), features, queues, interrupt: Arc::clone(&interrupt) };
-        device.activate(activation).unwrap();
+        let queues = Queues { memory: Arc::clone(&memory), queues, interrupt: Arc::clone(&interrupt) };
+        device.activate(Activation { features, queues }).unwrap();
         Self {
             device: Some(device),
             memory,
@@ -119,6 +121,17 @@ impl Driver {
             interrupt,
             line,
         }
+    }
+
+    /// The device, to take it through its life.
+    pub fn lifecycle(&mut self) -> &mut Lifecycle {
+        self.device.as_mut().unwrap()
+    }
+
+    /// An activation like the one that the device got, without queues.
+    pub fn activation(&self) -> Activation {
+        let (memory, interrupt) = (Arc::clone(&self.memory), Arc::clone(&self.interrupt));
+        Activation { features: self.features, queues: Queues { memory, queues: Vec::new(), interrupt } }
     }
 
     /// The machine's memory.
@@ -136,7 +149,7 @@ impl Driver {
                     Part::Write(length) => *length,
                 };
                 let address = self.next_buffer;
-                // A gap in between shows who writes too far.
+                // A gap in between shows writes that go too far.
                 self.next_buffer = (address + u64::from(length) + 64).next_multiple_of(16);
                 if let Part::Read(bytes) = part {
                     self.memory.write_slice(bytes, GuestAddress(address)).unwrap();
@@ -147,7 +160,7 @@ impl Driver {
         self.add_raw(queue, &raw)
     }
 
-    /// Makes a chain of (address, length, writable) available, as wrong as one likes; returns its head.
+    /// Makes a chain of (address, length, writable) available, without a check; returns its head.
     pub fn add_raw(&mut self, queue: usize, parts: &[(u64, u32, bool)]) -> u16 {
         let ring = &mut self.rings[queue];
         let head = ring.next_descriptor;
@@ -171,7 +184,7 @@ impl Driver {
         head
     }
 
-    /// Puts `head` into the available ring, whatever it is.
+    /// Puts `head` into the available ring, without a check.
     pub fn make_available(&mut self, queue: usize, head: u16) {
         let ring = &mut self.rings[queue];
         let slot = ring.available_ring() + 4 + 2 * u64::from(ring.available % ring.size);
@@ -180,7 +193,7 @@ impl Driver {
         self.memory.write_obj(ring.available, GuestAddress(ring.available_ring() + 2)).unwrap();
     }
 
-    /// Writes a descriptor into a queue's table, whatever it is.
+    /// Writes a descriptor into a queue's table, without a check.
     pub fn set_descriptor(
         &self,
         queue: usize,
@@ -194,7 +207,7 @@ impl Driver {
         write_descriptor(&self.memory, at, address, length, flags, next);
     }
 
-    /// Tells the available index of a queue to the device, whatever it is.
+    /// Tells the available index of a queue to the device, without a check.
     pub fn set_available_index(&self, queue: usize, index: u16) {
         self.memory.write_obj(index, GuestAddress(self.rings[queue].available_ring() + 2)).unwrap();
     }
@@ -202,7 +215,7 @@ impl Driver {
     /// Tells the device about new buffers.
     pub fn kick(&mut self, queue: usize) {
         let device = self.device.as_mut().unwrap();
-        if queue + device.immediate_queues() < self.rings.len() {
+        if queue + device.device().immediate_queues() < self.rings.len() {
             self.rings[queue].kick.write(1).unwrap();
         } else {
             device.kicked(queue);
@@ -268,7 +281,7 @@ impl Drop for Driver {
 
 static PANICKED: AtomicBool = AtomicBool::new(false);
 
-/// A worker catches its handler's panic, so a test would take it for a device that found its driver broken.
+/// A worker catches its handler's panic. Without this, a test would take it for a device that found its driver broken.
 fn watch_for_panics() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
@@ -276,7 +289,8 @@ fn watch_for_panics() {
         std::panic::set_hook(Box::new(move |panic| {
             let thread = std::thread::current();
             let name = thread.name().unwrap_or_default();
-            if ["disk", "rng", "balloon", "net"].iter().any(|device| name.starts_with(device)) {
+            let devices = TABLE.iter().flat_map(|row| [row.name, row.syscalls.device]);
+            if devices.into_iter().any(|device| name.starts_with(device)) {
                 PANICKED.store(true, Ordering::SeqCst);
             }
             report(panic);

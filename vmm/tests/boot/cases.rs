@@ -3,12 +3,16 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{Seek, Write};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::time::{Duration, Instant};
 
+use moat_vmm::config::MemoryConfig;
 use moat_vmm::control::{Answer, Command};
 use moat_vmm::launch::Exit;
+use moat_vmm::layout::CMDLINE_START;
 use moat_vmm::report::{Report, StopReason};
+use nix::fcntl::{FcntlArg, SealFlag, fcntl};
+use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -30,6 +34,7 @@ pub const CASES: &[(&str, Case)] = &[
     ("gives_free_memory_back_and_is_small", free_memory),
     ("the_balloon_takes_memory_and_gives_it_back", balloon),
     ("a_frozen_vm_goes_on", frozen),
+    ("memory_can_be_a_file", memory_file),
     ("ports_without_a_device_do_nothing", ports),
     ("a_panic_is_a_reset", panic),
     ("a_reboot_is_a_reset", reboot),
@@ -230,6 +235,29 @@ fn frozen(bench: &Bench) {
     ended.said("time went on");
     let complaint = ended.console.iter().find(|line| line.contains("stall") || line.contains("lockup"));
     assert_eq!(complaint, None);
+}
+
+/// What is written to guest memory goes into the file if it is shared, and leaves it as it is otherwise.
+fn memory_file(bench: &Bench) {
+    for shared in [false, true] {
+        let flags = MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING;
+        let memory = File::from(memfd_create(c"guest", flags).unwrap());
+        memory.set_len(128 << 20).unwrap();
+        fcntl(&memory, FcntlArg::F_ADD_SEALS(SealFlag::F_SEAL_SHRINK)).unwrap();
+        let mut plan = bench.plan("hello");
+        let file = plan.inherit(memory.try_clone().unwrap());
+        let plan = plan.with(|config| config.memory = MemoryConfig::File { file, shared });
+        plan.run().expect(StopReason::PowerOff).said("slept");
+        let mut start = [0; 6];
+        memory.read_exact_at(&mut start, CMDLINE_START).unwrap();
+        let expected = if shared { b"reboot" } else { &[0; 6] };
+        assert_eq!(&start, expected, "the kernel's command line, in the file");
+    }
+    let mut plan = bench.plan("off");
+    let file = plan.inherit(file(&[0; 512]));
+    let plan = plan.with(|config| config.memory = MemoryConfig::File { file, shared: false });
+    let message = plan.run().failed("memory");
+    assert!(message.contains("F_SEAL_SHRINK"), "{message}");
 }
 
 fn ports(bench: &Bench) {

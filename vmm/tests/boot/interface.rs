@@ -10,8 +10,8 @@ use std::os::unix::fs::OpenOptionsExt;
 pub const HOST: Ipv4Addr = Ipv4Addr::new(10, 9, 0, 1);
 /// Where the guest is.
 pub const GUEST: Ipv4Addr = Ipv4Addr::new(10, 9, 0, 2);
-/// Everybody there.
-pub const EVERYBODY: Ipv4Addr = Ipv4Addr::new(10, 9, 0, 255);
+/// The broadcast address of that network.
+pub const BROADCAST: Ipv4Addr = Ipv4Addr::new(10, 9, 0, 255);
 
 fn request(name: &str) -> libc::ifreq {
     // SAFETY: all zeros are valid for this structure of numbers.

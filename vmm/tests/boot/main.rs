@@ -70,14 +70,26 @@ fn passes(name: &str, case: cases::Case, bench: &vm::Bench) -> bool {
     passed
 }
 
-/// What the tests need, or why they cannot run.
-fn bench() -> Result<vm::Bench, String> {
-    let kernel = std::env::var_os("MOAT_TEST_KERNEL").ok_or("MOAT_TEST_KERNEL names no kernel")?;
-    let this = std::env::current_exe().map_err(|error| error.to_string())?;
-    let program = std::fs::read(&this).map_err(|error| error.to_string())?;
+/// Why the tests cannot run.
+#[derive(Debug, thiserror::Error)]
+enum Lacking {
+    #[error("MOAT_TEST_KERNEL names no kernel")]
+    Kernel,
+    #[error(transparent)]
+    Program(#[from] std::io::Error),
+    #[error("this program is not linked statically")]
+    Static,
+    #[error(transparent)]
+    Kvm(#[from] moat_vmm::probe::ProbeError),
+}
+
+/// What the tests need.
+fn bench() -> Result<vm::Bench, Lacking> {
+    let kernel = std::env::var_os("MOAT_TEST_KERNEL").ok_or(Lacking::Kernel)?;
+    let program = std::fs::read(std::env::current_exe()?)?;
     if !initramfs::is_static(&program) {
-        return Err("this program is not linked statically".to_owned());
+        return Err(Lacking::Static);
     }
-    moat_vmm::probe::probe().map_err(|error| error.to_string())?;
+    moat_vmm::probe::probe()?;
     Ok(vm::Bench { kernel: PathBuf::from(kernel), initramfs: initramfs::archive(&program) })
 }

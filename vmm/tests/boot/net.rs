@@ -7,12 +7,12 @@ use std::os::fd::{FromRawFd, OwnedFd};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use moat_vmm::config::{MacAddress, NetworkCard, NetworkConfig, RateLimit};
+use moat_vmm::config::{NetworkCard, NetworkConfig, RateLimit};
 use moat_vmm::control::{Answer, Command};
 use moat_vmm::report::StopReason;
 use nix::net::if_::if_nametoindex;
 
-use crate::interface::{EVERYBODY, GUEST, HOST, bring_up, counter, tap};
+use crate::interface::{BROADCAST, GUEST, HOST, bring_up, counter, tap};
 use crate::vm::{Bench, Plan, Vm, resident};
 use crate::vsock::{dialled, guest_waits_at, noise};
 
@@ -21,7 +21,7 @@ pub const CASES: &[(&str, crate::cases::Case)] = &[
     ("net_carries_ping_udp_and_tcp_both_ways", both_ways),
     ("net_has_as_many_queues_as_processors", several_queues),
     ("net_comes_and_goes_while_the_vm_runs", hot_plug),
-    ("net_survives_a_flood_that_nobody_takes", flood),
+    ("net_survives_a_flood_that_the_guest_does_not_take", flood),
     ("net_keeps_to_its_limits", limits),
     ("impossible_networks_are_refused", impossible),
 ];
@@ -35,8 +35,7 @@ const ECHO: u16 = 7;
 /// How long one side waits for a datagram before it sends it again.
 const AGAIN: Duration = Duration::from_secs(5);
 
-const CARD: NetworkCard =
-    NetworkCard { mac: MacAddress([2, 0x42, 10, 9, 0, 2]), mtu: 1500, receive: None, send: None };
+const CARD: NetworkCard = NetworkCard { mac: [2, 0x42, 10, 9, 0, 2], mtu: 1500, receive: None, send: None };
 
 /// Runs a test on a thread with a network namespace of its own.
 fn apart(test: impl FnOnce() + Send) {
@@ -56,7 +55,7 @@ fn with_card(mut plan: Plan<'_>, queues: usize, card: NetworkCard) -> Plan<'_> {
     let taps = tap("tap0", queues);
     bring_up("tap0", HOST);
     let taps = taps.into_iter().map(|tap| plan.inherit(tap)).collect();
-    plan.with(|config| config.networks.push(NetworkConfig { taps, card }))
+    plan.card(NetworkConfig { taps, card })
 }
 
 fn both_ways(bench: &Bench) {
@@ -94,10 +93,7 @@ fn several_queues(bench: &Bench) {
 /// Twice in one place, with two queues and then with one; the second time the host does not wait for the guest's driver.
 fn hot_plug(bench: &Bench) {
     apart(|| {
-        let plan = bench.plan("net-plug").with(|config| {
-            config.vcpus = 2;
-            config.spare_networks = 2;
-        });
+        let plan = bench.plan("net-plug").with(|config| config.vcpus = 2).spare_networks(2);
         let vm = plan.launch(true);
         echo();
         let refused = |answer: Answer, why: &str| {
@@ -161,17 +157,17 @@ fn flood(bench: &Bench) {
         sender.set_broadcast(true).unwrap();
         let throw = |count: usize| {
             for _ in 0..count {
-                sender.send_to(&[1; 1400], (EVERYBODY, 9)).unwrap();
+                sender.send_to(&[1; 1400], (BROADCAST, 9)).unwrap();
             }
         };
         throw(5_000);
-        // The tap's own queue is full now. What comes on top is dropped there and wakes nobody.
+        // The tap's own queue is full now. The kernel drops what comes on top there, and wakes no thread.
         let full = worker_time(&vm);
         throw(20_000);
         let ticks = worker_time(&vm) - full;
         let (_, after) = resident(vm.process(), 128);
         println!("    {ticks} ticks of processor time; from {before} to {after} KiB");
-        assert!(ticks <= 2, "{ticks} ticks for frames that nobody takes");
+        assert!(ticks <= 2, "{ticks} ticks for frames that the guest does not take");
         assert!(after <= before + 512, "from {before} to {after} KiB");
         drop(waiting);
         let waiting = dialled(&vm, 2);
@@ -233,7 +229,7 @@ fn impossible(bench: &Bench) {
             plan.inherit(std::fs::File::options().read(true).write(true).open("/dev/null").unwrap())
         });
         let taps = taps.collect();
-        plan.with(|config| config.networks.push(NetworkConfig { taps, card: NetworkCard { mtu, ..CARD } }))
+        plan.card(NetworkConfig { taps, card: NetworkCard { mtu, ..CARD } })
     };
     let message = with_taps(1, 1500).run().failed("device");
     assert!(message.starts_with("network 0: it is no tap device"), "{message}");
@@ -241,7 +237,7 @@ fn impossible(bench: &Bench) {
     assert_eq!(message, "the number of taps of network 0 is 9, but must be from 1 to 8");
     let message = with_taps(1, 67).run().failed("config");
     assert_eq!(message, "the MTU of network 0 is 67, but must be from 68 to 65535");
-    let message = bench.plan("off").with(|config| config.spare_networks = 17).run().failed("config");
+    let message = bench.plan("off").spare_networks(17).run().failed("config");
     assert!(message.ends_with("spare networks is 17, but must be from 0 to 16"), "{message}");
 }
 

@@ -7,7 +7,10 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::time::Duration;
 
-use moat_vmm::config::{DiskConfig, DiskLimits, Fd, JailConfig, SegmentConfig, VmConfig, VsockConfig};
+use moat_vmm::config::{
+    BalloonConfig, DeviceConfig, DiskConfig, DiskLimits, Fd, JailConfig, MemoryConfig, NetworkConfig,
+    NetworkPlace, RngConfig, SegmentConfig, VmConfig, VsockConfig,
+};
 use moat_vmm::control::{Answer, Command, MAX_PACKET};
 use moat_vmm::launch::{Child, Exit, Launch};
 use moat_vmm::report::{Report, StopReason};
@@ -31,6 +34,7 @@ pub struct Plan<'a> {
     bench: &'a Bench,
     config: VmConfig,
     launch: Launch,
+    spare_networks: usize,
 }
 
 /// A launched VM.
@@ -64,20 +68,17 @@ impl Bench {
             id: task.to_owned(),
             vcpus: 1,
             memory_mib: 128,
+            memory: MemoryConfig::default(),
             kernel: unset,
             initramfs: unset,
             command_line: format!("moat.task={task}"),
-            disks: Vec::new(),
-            networks: Vec::new(),
-            spare_networks: 0,
-            vsock: VsockConfig { guest_cid: 3, dial: unset },
-            balloon: true,
+            devices: Vec::new(),
             report: unset,
             control: None,
             debug_console: None,
             jail: JailConfig { uid: 65_000, gid: 65_000 },
         };
-        let mut plan = Plan { bench: self, config, launch: Launch::new() };
+        let mut plan = Plan { bench: self, config, launch: Launch::new(), spare_networks: 0 };
         plan.config.kernel = plan.inherit(File::open(&self.kernel).unwrap());
         plan.config.initramfs = plan.inherit(file(&self.initramfs));
         plan
@@ -112,14 +113,26 @@ impl Plan<'_> {
                 length: bytes.len() as u64,
             })
             .collect();
-        self.config.disks.push(DiskConfig::ReadOnly { segments, limits: DiskLimits::default() });
+        self.config.devices.push(DiskConfig::ReadOnly { segments, limits: DiskLimits::default() }.into());
         self
     }
 
     /// A writable disk.
     pub fn read_write(mut self, file: &File) -> Self {
         let file = self.inherit(file.try_clone().unwrap());
-        self.config.disks.push(DiskConfig::ReadWrite { file, limits: DiskLimits::default() });
+        self.config.devices.push(DiskConfig::ReadWrite { file, limits: DiskLimits::default() }.into());
+        self
+    }
+
+    /// A network card.
+    pub fn card(mut self, card: NetworkConfig) -> Self {
+        self.config.devices.push(NetworkPlace::Card(card).into());
+        self
+    }
+
+    /// Places for cards that come later.
+    pub fn spare_networks(mut self, count: usize) -> Self {
+        self.spare_networks = count;
         self
     }
 
@@ -138,7 +151,15 @@ impl Plan<'_> {
             });
         }
         let (ours, dial) = packets();
-        self.config.vsock.dial = self.inherit(dial);
+        let dial = self.inherit(dial);
+        self.config.devices.extend([
+            VsockConfig { guest_cid: 3, dial }.into(),
+            RngConfig {}.into(),
+            BalloonConfig {}.into(),
+        ]);
+        // Behind all others, so that places for cards change no device's number.
+        let spare = DeviceConfig::Network(NetworkPlace::Spare {});
+        self.config.devices.resize(self.config.devices.len() + self.spare_networks, spare);
         let (control, commands) = packets();
         self.config.control = Some(self.inherit(commands));
         let child = self.launch.start(Path::new(env!("CARGO_BIN_EXE_moat-vmm")), &self.config).unwrap();

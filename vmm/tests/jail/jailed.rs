@@ -6,7 +6,7 @@ use std::os::unix::fs::MetadataExt;
 use moat_vmm::launch::Exit;
 
 use super::Test;
-use super::probe::KINDS;
+use super::probe::kinds;
 use super::rig::{JAIL, Probe};
 
 pub const TESTS: &[Test] = &[
@@ -104,7 +104,7 @@ fn from_outside(probe: &Probe) {
 }
 
 fn live() {
-    for (kind, _) in KINDS.iter().skip(1) {
+    for (kind, _) in kinds().into_iter().skip(1) {
         let mut probe = Probe::start(&format!("live {kind}"));
         let said = probe.rest();
         assert_eq!(probe.child.wait().unwrap(), Exit::Status(0), "{kind}: {said}\n{}", probe.errors());
@@ -139,7 +139,7 @@ fn forbidden() {
         "advise",
         "x32",
     ];
-    for (kind, _) in KINDS {
+    for (kind, _) in kinds() {
         for what in all {
             killed(kind, what);
         }

@@ -9,19 +9,17 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use moat_vmm::config::{Fd, VmConfig};
-use moat_vmm::jail::{self, seccomp};
+use moat_vmm::jail::{self, seccomp, table};
 use moat_vmm::thread::{self, ThreadKind};
 
-/// The kinds by the names that the tests use.
-pub const KINDS: [(&str, ThreadKind); 7] = [
-    ("main", ThreadKind::Main),
-    ("vcpu", ThreadKind::Vcpu),
-    ("block", ThreadKind::Block),
-    ("net", ThreadKind::Net),
-    ("vsock", ThreadKind::Vsock),
-    ("rng", ThreadKind::Rng),
-    ("balloon", ThreadKind::Balloon),
-];
+/// The kinds by the names that the tests use: `main`, `vcpu`, and the name of each device.
+pub fn kinds() -> Vec<(&'static str, ThreadKind)> {
+    table::kinds().map(|kind| (kind.name(), kind)).collect()
+}
+
+fn kind_of(name: &str) -> ThreadKind {
+    table::kinds().find(|kind| kind.name() == name).unwrap()
+}
 
 fn take(fd: Fd) -> OwnedFd {
     // SAFETY: the launcher made this descriptor for the probe, which takes each one once.
@@ -182,7 +180,7 @@ fn everyday() {
 }
 
 fn live(talk: &mut Talk, config: &VmConfig, kind: &str) {
-    let kind = KINDS.iter().find(|(name, _)| *name == kind).unwrap().1;
+    let kind = kind_of(kind);
     enter(config);
     let (outbox, inbox) = std::sync::mpsc::channel();
     let threads: Vec<_> = (0..3)
@@ -207,7 +205,7 @@ fn live(talk: &mut Talk, config: &VmConfig, kind: &str) {
 }
 
 fn do_forbidden(talk: &mut Talk, config: &VmConfig, kind: &str, what: &str) {
-    let kind = KINDS.iter().find(|(name, _)| *name == kind).unwrap().1;
+    let kind = kind_of(kind);
     let what = what.to_owned();
     enter(config);
     talk.say("trying");

@@ -5,10 +5,10 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 
-use moat_vmm::config::{Fd, JailConfig, VmConfig, VsockConfig};
+use moat_vmm::config::{Fd, JailConfig, MemoryConfig, VmConfig};
 use moat_vmm::launch::{Child, Exit, Launch};
 
-/// Nobody else's, as far as a test can know.
+/// A user and a group that no other process has, as far as a test can know.
 pub const JAIL: JailConfig = JailConfig { uid: 61_234, gid: 61_235 };
 
 /// A probe that runs.
@@ -24,14 +24,11 @@ pub fn config(id: &str, report: Fd, kernel: Fd) -> VmConfig {
         id: id.to_owned(),
         vcpus: 1,
         memory_mib: 32,
+        memory: MemoryConfig::default(),
         kernel,
         initramfs: kernel,
         command_line: String::new(),
-        disks: Vec::new(),
-        networks: Vec::new(),
-        spare_networks: 0,
-        vsock: VsockConfig { guest_cid: 3, dial: report },
-        balloon: false,
+        devices: Vec::new(),
         report,
         control: None,
         debug_console: None,

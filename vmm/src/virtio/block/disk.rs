@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::file::{self, Zero};
 use crate::SECTOR_SIZE;
-use crate::virtio::queue::Span;
+use crate::virtio::buffers::Span;
 
 /// The contents of a disk.
 pub enum Disk {
@@ -16,7 +16,7 @@ pub enum Disk {
     ReadWrite {
         /// The file.
         file: Arc<File>,
-        /// Its length in bytes when the VM started; the disk has this size for good.
+        /// Its length in bytes when the VM started. The size of the disk does not change.
         bytes: u64,
     },
 }
@@ -27,7 +27,7 @@ pub enum DiskError {
     /// The file's length cannot be found out.
     #[error("cannot look at the file: {0}")]
     Look(#[from] io::Error),
-    /// A read-only disk without anything on it.
+    /// A read-only disk without segments.
     #[error("a disk needs at least one segment")]
     Empty,
     /// A segment of no bytes.
@@ -144,7 +144,7 @@ impl Disk {
         }
     }
 
-    /// The file that can be written, if there is one: the only way to change anything.
+    /// The file that can be written, if there is one. Every change goes through this.
     fn writable(&self) -> io::Result<&File> {
         match self {
             Self::ReadOnly(_) => Err(ErrorKind::ReadOnlyFilesystem.into()),
@@ -160,7 +160,7 @@ impl Disk {
     /// Fills `span` from `position` on, which the caller has checked against the size.
     ///
     /// # Errors
-    /// What reading the files gives.
+    /// When a file cannot be read.
     pub fn read(&self, position: u64, span: Span<'_>) -> io::Result<()> {
         match self {
             Self::ReadOnly(map) => map.read(position, span),
@@ -171,7 +171,7 @@ impl Disk {
     /// Writes `span` from `position` on, which the caller has checked against the size.
     ///
     /// # Errors
-    /// `ReadOnlyFilesystem`, or what writing the file gives.
+    /// `ReadOnlyFilesystem` for a read-only disk; else when the file cannot be written.
     pub fn write(&self, position: u64, span: Span<'_>) -> io::Result<()> {
         file::write(self.writable()?, position, span)
     }

@@ -1,25 +1,23 @@
-//! What runs on the worker's thread: requests one after the other, and those that have to wait for their limit.
+//! What runs on the worker's thread. It carries out requests one after the other, and keeps those that have to wait for
+//! their limit.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 
-use virtio_queue::{DescriptorChain, QueueT};
-use vm_memory::GuestMemoryMmap;
+use virtio_queue::QueueT;
 use vmm_sys_util::epoll::EventSet;
 
+use super::config::DiskLimits;
 use super::disk::Disk;
 use super::request::{self, Way};
-use crate::config::DiskLimits;
-use crate::rate::{Alarm, Gate};
-use crate::virtio::device::{ActiveQueue, Fault};
-use crate::virtio::interrupt::Interrupt;
-use crate::worker::{Events, Handler};
+use crate::virtio::error::Fault;
+use crate::virtio::queue::{Chain, Queues};
+use crate::virtio::rate::{Alarm, Gate};
+use crate::virtio::worker::{Events, Handler};
 
-const KICK: u64 = 0;
+/// The number of the one queue; the token of its kicks, too.
+const QUEUE: usize = 0;
 const ALARM: u64 = 1;
-
-/// A request's chain, kept for later.
-type Kept = DescriptorChain<Arc<GuestMemoryMmap>>;
 
 /// The limits of both ways, by [`Way`]. They outlive resets, or a guest would get a new burst with each.
 pub struct Gates([Gate; 2]);
@@ -34,44 +32,35 @@ impl Gates {
     }
 }
 
-/// See the module.
+/// A disk, its queue and the requests that wait.
 pub struct Engine {
     disk: Arc<Disk>,
     id: Arc<str>,
-    memory: Arc<GuestMemoryMmap>,
-    queue: ActiveQueue,
-    interrupt: Arc<Interrupt>,
+    queues: Queues,
     gates: Arc<Mutex<Gates>>,
     /// Requests that wait, by [`Way`]: one way does not hold the other up.
-    waiting: [VecDeque<Kept>; 2],
+    waiting: [VecDeque<Chain>; 2],
     alarm: Option<Alarm>,
 }
 
 impl Engine {
     /// An engine with nothing under way.
-    pub fn new(
-        disk: Arc<Disk>,
-        id: Arc<str>,
-        memory: GuestMemoryMmap,
-        queue: ActiveQueue,
-        interrupt: Arc<Interrupt>,
-        gates: Arc<Mutex<Gates>>,
-    ) -> Self {
-        let memory = Arc::new(memory);
-        Self { disk, id, memory, queue, interrupt, gates, waiting: Default::default(), alarm: None }
+    pub fn new(disk: Arc<Disk>, id: Arc<str>, queues: Queues, gates: Arc<Mutex<Gates>>) -> Self {
+        Self { disk, id, queues, gates, waiting: Default::default(), alarm: None }
     }
 
-    /// What the driver has added.
+    /// Carries out what the driver has added.
     fn take(&mut self) -> Result<(), Fault> {
-        let Self { disk, id, memory, queue, interrupt, gates, waiting, alarm } = self;
+        let Self { disk, id, queues, gates, waiting, alarm } = self;
         let Gates(gates) = &mut *gates.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        let most = usize::from(queue.queue.size());
-        queue.serve(Arc::clone(memory), interrupt, |chain: Kept| {
+        let memory = Arc::clone(&queues.memory);
+        let most = queues.queues.get(QUEUE).map_or(0, |queue| usize::from(queue.queue.size()));
+        queues.serve(QUEUE, |chain| {
             let mut late = None;
-            let written = request::serve(memory, disk, id, chain.clone(), |way, bytes| {
+            let written = request::serve(&memory, disk, id, chain.clone(), |way, bytes| {
                 let gate = &mut gates[way as usize];
                 let wait = gate.wait();
-                // In turn: nothing passes those that wait already.
+                // No request passes one that waits already.
                 if wait.is_some() || !waiting[way as usize].is_empty() {
                     late = Some((way, wait));
                     return false;
@@ -92,9 +81,10 @@ impl Engine {
         })
     }
 
-    /// What waited, as far as the limits allow by now.
+    /// Carries out what waited, as far as the limits allow by now.
     fn retry(&mut self) -> Result<(), Fault> {
-        let Self { disk, id, memory, queue, interrupt, gates, waiting, alarm } = self;
+        let Self { disk, id, queues: Queues { memory, queues, interrupt }, gates, waiting, alarm } = self;
+        let Some(queue) = queues.get_mut(QUEUE) else { return Ok(()) };
         let Gates(gates) = &mut *gates.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         let mut used = false;
         alarm.iter_mut().for_each(Alarm::rang);
@@ -106,7 +96,7 @@ impl Engine {
                 }
                 let Some(chain) = waiting[way as usize].pop_front() else { break };
                 let head = chain.head_index();
-                // Whatever the driver has made of it meanwhile, this is its turn.
+                // The driver may have changed it meanwhile; it is read again, and this is its turn.
                 let written = request::serve(memory, disk, id, chain, |way, bytes| {
                     gates[way as usize].pass(bytes);
                     true
@@ -124,7 +114,7 @@ impl Engine {
 
 impl Handler for Engine {
     fn start(&mut self, events: &Events) -> Result<(), Fault> {
-        events.add_event(&self.queue.kick, KICK)?;
+        self.queues.watch(events)?;
         let Gates(gates) = &*self.gates.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         if gates.iter().any(|gate| !gate.is_open_for_good()) {
             self.alarm = Some(Alarm::new(events, ALARM)?);
@@ -134,8 +124,8 @@ impl Handler for Engine {
 
     fn event(&mut self, token: u64, _: EventSet, _: &Events) -> Result<(), Fault> {
         match token {
-            KICK => self.take(),
-            _ => self.retry(),
+            ALARM => self.retry(),
+            _ => self.take(),
         }
     }
 }

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{self, ErrorKind};
 use std::os::fd::AsRawFd;
 
-use crate::virtio::queue::Span;
+use crate::virtio::buffers::Span;
 
 /// What `preadv` and `pwritev` take at once (`IOV_MAX`).
 const MAX_PIECES: usize = 1024;

@@ -1,11 +1,16 @@
-//! The block device (virtio 1.2, section 5.2). This is its narrow face to the transport; [`request`] has the protocol and
+//! The block device (virtio 1.2, section 5.2). This is its face to the rest of the VM; [`request`] has the protocol and
 //! [`disk`] what is behind it.
 
+mod config;
 pub mod disk;
 mod engine;
 mod file;
 mod request;
+mod syscalls;
+#[cfg(test)]
+mod tests;
 
+use std::fs::File;
 use std::io;
 use std::sync::{Arc, Mutex};
 
@@ -15,13 +20,17 @@ use virtio_bindings::virtio_blk::{
 };
 use virtio_bindings::virtio_ids::VIRTIO_ID_BLOCK;
 
-use self::disk::Disk;
+pub use self::config::{DiskConfig, DiskLimits, SegmentConfig};
+use self::disk::{Disk, Segment, SegmentMap};
 use self::engine::{Engine, Gates};
-use super::device::{ActivateError, Activation, VirtioDevice};
+pub use self::syscalls::SYSCALLS;
+use super::device::{Activation, VirtioDevice, read_fields};
+use super::error::{ActivateError, LifecycleError};
+use super::plan::{BuildError, Built, Claimed, Name, Plan, Site};
 use crate::SECTOR_SIZE;
-use crate::config::DiskLimits;
+use crate::fds::{Access, FdError, InheritedFds};
 use crate::thread::ThreadKind;
-use crate::worker::Worker;
+use crate::virtio::worker::Worker;
 
 /// One queue: requests are carried out one after the other. It holds one request of the greatest size, or many
 /// small ones.
@@ -29,6 +38,54 @@ const QUEUE_SIZES: [u16; 1] = [128];
 
 /// The configuration space up to the last field in use (section 5.2.4).
 const CONFIG_BYTES: usize = 60;
+
+impl Plan for DiskConfig {
+    fn claim(&self, name: &Name, fds: &mut InheritedFds) -> Result<Box<dyn Claimed>, FdError> {
+        let name = name.to_string();
+        Ok(Box::new(match self {
+            Self::ReadOnly { segments, limits } => {
+                let segment = |segment: &SegmentConfig| {
+                    let SegmentConfig { file, offset, length } = *segment;
+                    Ok(Segment { file: fds.share(file, &name)?, offset, length })
+                };
+                let segments = segments.iter().map(segment).collect::<Result<_, _>>()?;
+                Contents { files: Files::ReadOnly(segments), limits: *limits }
+            }
+            Self::ReadWrite { file, limits } => {
+                let file = fds.take(*file, &name, Access::Both)?.into();
+                Contents { files: Files::ReadWrite(file), limits: *limits }
+            }
+        }))
+    }
+}
+
+/// What is on a disk, before it is looked at.
+struct Contents {
+    files: Files,
+    limits: DiskLimits,
+}
+
+enum Files {
+    ReadOnly(Vec<Segment>),
+    ReadWrite(File),
+}
+
+impl Claimed for Contents {
+    fn largest_file(&self) -> io::Result<u64> {
+        match &self.files {
+            Files::ReadOnly(_) => Ok(0),
+            Files::ReadWrite(file) => Ok(file.metadata()?.len()),
+        }
+    }
+
+    fn build(self: Box<Self>, site: &mut Site<'_>) -> Result<Built, BuildError> {
+        let disk = match self.files {
+            Files::ReadOnly(segments) => Disk::ReadOnly(SegmentMap::new(segments)?),
+            Files::ReadWrite(file) => Disk::read_write(Arc::new(file))?,
+        };
+        Ok(Built::new(Block::new(disk, &format!("disk{}", site.name.number), &self.limits)?))
+    }
+}
 
 /// The device.
 pub struct Block {
@@ -43,7 +100,7 @@ impl Block {
     /// A device whose worker is parked. `id` is its serial number (the guest sees 20 bytes of it) and its thread's name.
     ///
     /// # Errors
-    /// When there is no thread for it.
+    /// When the host gives no thread.
     pub fn new(disk: Disk, id: &str, limits: &DiskLimits) -> io::Result<Self> {
         let config = config_space(&disk);
         Ok(Self {
@@ -51,7 +108,7 @@ impl Block {
             id: id.into(),
             config,
             gates: Arc::new(Mutex::new(Gates::new(limits))),
-            worker: Worker::spawn(ThreadKind::Block, id)?,
+            worker: Worker::spawn(ThreadKind::Worker(&SYSCALLS), id)?,
         })
     }
 }
@@ -93,20 +150,22 @@ impl VirtioDevice for Block {
     }
 
     fn read_config(&self, offset: u64, data: &mut [u8]) {
-        data.fill(0);
-        let Some(source) = usize::try_from(offset).ok().and_then(|offset| self.config.get(offset..)) else {
-            return;
-        };
-        let length = source.len().min(data.len());
-        data[..length].copy_from_slice(&source[..length]);
+        read_fields(&self.config, offset, data);
     }
 
     fn activate(&mut self, activation: Activation) -> Result<(), ActivateError> {
-        let Activation { memory, queues, interrupt, .. } = activation;
-        let queue = queues.into_iter().next().ok_or_else(|| io::Error::other("a disk has one queue"))?;
+        let queues = activation.queues;
+        let interrupt = Arc::clone(&queues.interrupt);
         let (disk, id, gates) = (Arc::clone(&self.disk), Arc::clone(&self.id), Arc::clone(&self.gates));
-        let engine = Engine::new(disk, id, memory, queue, Arc::clone(&interrupt), gates);
-        self.worker.start(engine, interrupt)
+        self.worker.start(Engine::new(disk, id, queues, gates), interrupt)
+    }
+
+    fn pause(&mut self) -> Result<(), LifecycleError> {
+        self.worker.pause()
+    }
+
+    fn resume(&mut self) -> Result<(), LifecycleError> {
+        Ok(self.worker.resume()?)
     }
 
     fn reset(&mut self) {
@@ -114,6 +173,3 @@ impl VirtioDevice for Block {
         self.worker.stop();
     }
 }
-
-#[cfg(test)]
-mod tests;

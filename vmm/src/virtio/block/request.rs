@@ -13,11 +13,11 @@ use vm_memory::GuestMemoryMmap;
 use super::disk::Disk;
 use super::file::Zero;
 use crate::SECTOR_SIZE;
-use crate::virtio::device::Fault;
-use crate::virtio::queue::{Buffers, Span};
+use crate::virtio::buffers::{Buffers, Span};
+use crate::virtio::error::Fault;
 
-/// Data descriptors of one request that the driver is told to keep to. With 4 KiB pages that is half a MiB; more
-/// would only make a single request hold up the queue for longer.
+/// The most data descriptors of one request, as the driver is told. With 4 KiB pages that is half a MiB; with more, a
+/// single request would hold up the queue for longer.
 pub const MAX_SEGMENTS: u32 = 126;
 /// Descriptors that one request may have: data, header and status.
 const MAX_DESCRIPTORS: usize = MAX_SEGMENTS as usize + 2;
@@ -58,11 +58,11 @@ impl Way {
 /// What a request ends with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Refusal {
-    /// It failed, or asked for what cannot be.
+    /// It failed, or asked for what the disk does not have.
     Failed,
     /// The device does not know this kind, or did not offer it.
     Unsupported,
-    /// Its time has not come.
+    /// It has to wait for its limit.
     Late,
 }
 
@@ -72,9 +72,9 @@ impl From<std::io::Error> for Refusal {
     }
 }
 
-/// Carries out the request in `chain`; returns the bytes written into it. Whatever the disk has to say goes into the
-/// status byte. `admit` is told which way how many bytes are to go, and when it does not let them, nothing happens and
-/// there is nothing to return.
+/// Carries out the request in `chain`; returns the bytes written into it. The status byte says how the disk answered.
+/// `admit` decides about a request by its way and its bytes. A request that it does not let pass changes nothing, and
+/// nothing is returned.
 ///
 /// # Errors
 /// When the chain is broken or has no place for the status byte.
@@ -85,8 +85,7 @@ pub fn serve<M: Deref<Target = GuestMemoryMmap>>(
     chain: DescriptorChain<M>,
     admit: impl FnOnce(Way, u64) -> bool,
 ) -> Result<Option<u32>, Fault> {
-    let Buffers { readable, writable: mut status } =
-        Buffers::new(memory, chain, MAX_DESCRIPTORS).map_err(Fault::Guest)?;
+    let Buffers { readable, writable: mut status } = Buffers::new(memory, chain, MAX_DESCRIPTORS)?;
     if status.is_empty() {
         return Err(Fault::Guest("a request without room for its status"));
     }
@@ -137,7 +136,7 @@ fn carry_out(
             disk.read(position, data)?;
             Ok(count)
         }
-        // The driver's view of what it may write is not asked: this is the device's.
+        // The device itself refuses writes, also those of a driver that ignores VIRTIO_BLK_F_RO.
         VIRTIO_BLK_T_OUT | VIRTIO_BLK_T_FLUSH | VIRTIO_BLK_T_DISCARD | VIRTIO_BLK_T_WRITE_ZEROES
             if disk.is_read_only() =>
         {
@@ -176,7 +175,7 @@ fn position(disk: &Disk, sector: u64, length: u64) -> Result<u64, Refusal> {
     if length.is_multiple_of(SECTOR_SIZE) && end <= disk.bytes() { Ok(start) } else { Err(Refusal::Failed) }
 }
 
-/// Goes through the ranges of a discard or write-zeroes request. `how` judges a range's flags.
+/// Carries out a discard or write-zeroes request, range by range. `how` says what a range's flags mean.
 fn zero(disk: &Disk, mut input: Span<'_>, how: impl Fn(u32) -> Option<Zero>) -> Result<u64, Refusal> {
     if !input.len().is_multiple_of(RANGE_BYTES as u64)
         || input.len() > u64::from(MAX_RANGES) * RANGE_BYTES as u64
@@ -187,7 +186,7 @@ fn zero(disk: &Disk, mut input: Span<'_>, how: impl Fn(u32) -> Option<Zero>) -> 
         let mut range = [0; RANGE_BYTES];
         input.read(&mut range);
         let (sectors, flags) = (u32_at(&range, 8), u32_at(&range, 12));
-        // Unknown flags are refused in this very way (section 5.2.6.2).
+        // The specification asks for this answer to unknown flags (section 5.2.6.2).
         let how = how(flags).ok_or(Refusal::Unsupported)?;
         if sectors > MAX_RANGE_SECTORS {
             return Err(Refusal::Failed);

@@ -5,8 +5,8 @@ use virtio_bindings::virtio_net::{
     VIRTIO_NET_CTRL_MQ, VIRTIO_NET_CTRL_MQ_VQ_PAIRS_SET, VIRTIO_NET_ERR, VIRTIO_NET_OK,
 };
 
-use crate::virtio::device::Fault;
-use crate::virtio::queue::Buffers;
+use crate::virtio::buffers::Buffers;
+use crate::virtio::error::Fault;
 
 /// Carries out one command with `set` for a device of `most` pairs. Returns the bytes written.
 ///

@@ -8,15 +8,17 @@ use virtio_queue::QueueT;
 use vm_memory::GuestMemoryMmap;
 use vmm_sys_util::epoll::EventSet;
 
+use super::control;
+use super::frame::MAX_DESCRIPTORS;
 use super::receive::Receiver;
 use super::send::Sender;
 use super::tap::Tap;
-use super::{MAX_DESCRIPTORS, control};
-use crate::rate::{Alarm, Gate};
-use crate::virtio::device::{ActiveQueue, Fault};
+use crate::virtio::buffers::Buffers;
+use crate::virtio::error::Fault;
 use crate::virtio::interrupt::Interrupt;
-use crate::virtio::queue::Buffers;
-use crate::worker::{Events, Handler};
+use crate::virtio::queue::ActiveQueue;
+use crate::virtio::rate::{Alarm, Gate};
+use crate::virtio::worker::{Events, Handler};
 
 /// What waits for what, by token: below these are [`PER_PAIR`] tokens for each pair.
 const CONTROL: u64 = 1 << 32;
@@ -27,8 +29,8 @@ const RECEIVE: u64 = 0;
 const SEND: u64 = 1;
 const TAP: u64 = 2;
 
-/// Taps are reported once per change; receivers and senders remember what they have not acted on. So a tap whose frames
-/// nobody takes, or whose device is gone, costs nothing.
+/// Taps are reported once per change; receivers and senders remember what they have not acted on. So a tap whose frames the
+/// guest does not take, or whose device is gone, costs nothing.
 const FRAMES: EventSet = EventSet::IN.union(EventSet::EDGE_TRIGGERED);
 const FRAMES_AND_ROOM: EventSet = FRAMES.union(EventSet::OUT);
 
@@ -49,10 +51,10 @@ pub struct Pair {
     pub sender: Sender,
 }
 
-/// See the module.
+/// A card's taps and queues.
 pub struct Engine {
     /// The guest's memory.
-    pub memory: GuestMemoryMmap,
+    pub memory: Arc<GuestMemoryMmap>,
     /// How to reach the driver.
     pub interrupt: Arc<Interrupt>,
     /// One for each pair.
@@ -83,7 +85,7 @@ impl Handler for Engine {
             (0..).step_by(PER_PAIR as usize).zip(self.pairs.iter_mut().zip(&*self.taps))
         {
             // Buffers to fill are looked for when there is something to fill them with.
-            pair.receiver.queue().queue.disable_notification(&self.memory)?;
+            pair.receiver.queue().queue.disable_notification(&*self.memory)?;
             events.add_event(&pair.receiver.queue().kick, first + RECEIVE)?;
             events.add_event(&pair.sender.queue().kick, first + SEND)?;
             events.add(tap.as_fd(), first + TAP, FRAMES)?;
@@ -165,9 +167,9 @@ impl Engine {
 
     fn command(&mut self) -> Result<(), Fault> {
         let Self { memory, interrupt, taps, control: Some(queue), .. } = self else { return Ok(()) };
-        let memory = &*memory;
+        let memory = &**memory;
         queue.serve(memory, interrupt, |chain| {
-            let buffers = Buffers::new(memory, chain, MAX_DESCRIPTORS).map_err(Fault::Guest)?;
+            let buffers = Buffers::new(memory, chain, MAX_DESCRIPTORS)?;
             control::serve(buffers, taps.len(), |pairs| Ok(join(taps, pairs)?)).map(Some)
         })
     }

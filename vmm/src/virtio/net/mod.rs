@@ -6,22 +6,27 @@
 //!  transmit queue --> Sender   ---->--- Tap, one per pair -- its kernel: bridge, routes, firewall
 //!  control queue ---> which pairs are in use
 //! ```
-//! - Frames go between guest memory and the tap in one system call each, without a copy in between, checksums and
-//!   segmentation left to whoever has the hardware: the kernel on the other side knows them by the header in front of each.
-//! - Nothing here looks into a frame: whom a guest may reach, and as whom, is for the host's firewall to say.
-//! - The taps are made by the launcher. This process has no access to the network they belong to, and none to any other.
-//! - All pairs are served by one thread, because they share one interrupt and the limits.
+//! - Each frame goes between guest memory and the tap in one system call, without a copy in between. The header in front of
+//!   it tells the kernel on the other side which checksums and segments are still to be made.
+//! - The device does not look into a frame. The host's firewall says whom a guest may reach, and as whom.
+//! - The launcher makes the taps. This process has no access to the network they belong to, and none to any other.
+//! - One thread serves all pairs, because they share one interrupt and the limits.
 
+mod config;
 mod control;
 mod engine;
+mod frame;
+pub mod place;
 mod receive;
 mod send;
+mod syscalls;
 pub mod tap;
 #[cfg(test)]
 mod tests;
 
 use std::io;
-use std::sync::{Arc, Mutex};
+use std::os::fd::OwnedFd;
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use virtio_bindings::virtio_ids::VIRTIO_ID_NET;
 use virtio_bindings::virtio_net::{
@@ -31,25 +36,23 @@ use virtio_bindings::virtio_net::{
     VIRTIO_NET_F_STATUS, VIRTIO_NET_S_LINK_UP,
 };
 
+pub use self::config::{MAX_QUEUE_PAIRS, MIN_MTU, NetworkCard, NetworkConfig, NetworkPlace};
 use self::engine::{Engine, Gates, Pair};
+use self::frame::{ETHERNET_BYTES, HEADER_BYTES, MAX_FRAME};
+use self::place::{Place, Server};
 use self::receive::Receiver;
 use self::send::Sender;
+pub use self::syscalls::SYSCALLS;
 use self::tap::Tap;
-use super::device::{ActivateError, Activation, VirtioDevice};
-use crate::config::NetworkCard;
-use crate::rate::Gate;
-use crate::thread::ThreadKind;
-use crate::worker::Worker;
-
-/// The header in front of each frame, in bytes (section 5.1.6); all of its fields are there since version 1.
-const HEADER_BYTES: usize = 12;
-/// The most bytes of a frame with its header: a packet of 64 KiB, to be cut by whoever sends it, with the addresses, type
-/// and tag of Ethernet.
-const MAX_FRAME: u64 = HEADER_BYTES as u64 + 18 + 65_535;
-/// Descriptors of one frame: Linux makes them from up to 17 fragments, a head and a header.
-const MAX_DESCRIPTORS: usize = 64;
-/// Frames that a queue moves before the others get their turn.
-const BUDGET: usize = 64;
+use super::absent::Absent;
+use super::device::{Activation, VirtioDevice, read_fields};
+use super::error::{ActivateError, LifecycleError};
+use super::plan::{BuildError, Built, Claimed, Name, Plan, Site};
+use super::queue::Queues;
+use crate::fds::{Access, FdError, InheritedFds};
+use crate::range::{self, OutOfRange};
+use crate::virtio::rate::Gate;
+use crate::virtio::worker::Worker;
 
 /// Entries of each receive and transmit queue. In buffers of 1.5 KiB this is twice what the largest frames need.
 const QUEUE_SIZE: u16 = 256;
@@ -59,20 +62,49 @@ const CONTROL_SIZE: u16 = 16;
 /// The configuration space up to the last field in use (section 5.1.4).
 const CONFIG_BYTES: usize = 12;
 
-/// A thread that serves one network device at a time. Devices can come and go while the VM runs, threads cannot.
-pub type Server = Arc<Mutex<Worker<Engine>>>;
+impl Plan for NetworkPlace {
+    fn check(&self, name: &Name) -> Result<(), OutOfRange> {
+        let Self::Card(NetworkConfig { taps, card }) = self else { return Ok(()) };
+        let what = format!("the number of taps of {name}");
+        range::check(&what, taps.len() as u64, 1..=MAX_QUEUE_PAIRS as u64)?;
+        range::check(&format!("the MTU of {name}"), card.mtu.into(), MIN_MTU.into()..=u16::MAX.into())
+    }
 
-/// Starts a thread, parked.
-///
-/// # Errors
-/// When there is none to be had.
-pub fn server(name: &str) -> io::Result<Server> {
-    Ok(Arc::new(Mutex::new(Worker::spawn(ThreadKind::Net, name)?)))
+    fn claim(&self, name: &Name, fds: &mut InheritedFds) -> Result<Box<dyn Claimed>, FdError> {
+        Ok(Box::new(match self {
+            Self::Spare {} => Cable::None,
+            Self::Card(NetworkConfig { taps, card }) => {
+                let taps = taps.iter().map(|tap| fds.take(*tap, &name.to_string(), Access::Both));
+                Cable::Taps(taps.collect::<Result<_, _>>()?, *card)
+            }
+        }))
+    }
 }
 
-/// How many queues a device with so many pairs has.
-pub fn queues(pairs: usize) -> usize {
-    2 * pairs + usize::from(pairs > 1)
+/// What is connected to a place from the start.
+enum Cable {
+    None,
+    Taps(Vec<OwnedFd>, NetworkCard),
+}
+
+impl Claimed for Cable {
+    fn build(self: Box<Self>, site: &mut Site<'_>) -> Result<Built, BuildError> {
+        // A guest uses no more than it has processors.
+        let mut pairs = usize::from(site.vcpus).min(MAX_QUEUE_PAIRS);
+        let places = &mut site.handles.places;
+        let server = place::server(&format!("net{}", places.len()))?;
+        let taken = matches!(*self, Self::Taps(..));
+        let device: Box<dyn VirtioDevice> = match *self {
+            Self::None => Box::new(Absent),
+            Self::Taps(taps, card) => {
+                pairs = pairs.max(taps.len());
+                let taps = taps.into_iter().map(Tap::new).collect::<Result<_, _>>()?;
+                Box::new(Net::new(Arc::clone(&server), taps, &card))
+            }
+        };
+        places.push(Place { device: site.device, server, pairs, taken });
+        Ok(Built { device, queues: place::queues(pairs) })
+    }
 }
 
 /// The device.
@@ -94,7 +126,7 @@ impl Net {
             queue_sizes.push(CONTROL_SIZE);
         }
         let mut config = [0; CONFIG_BYTES];
-        config[..6].copy_from_slice(&card.mac.0);
+        config[..6].copy_from_slice(&card.mac);
         config[6..8].copy_from_slice(&(VIRTIO_NET_S_LINK_UP as u16).to_le_bytes());
         config[8..10].copy_from_slice(&(taps.len() as u16).to_le_bytes());
         config[10..].copy_from_slice(&card.mtu.to_le_bytes());
@@ -103,8 +135,8 @@ impl Net {
         Self { server, taps: taps.into(), mtu: card.mtu, queue_sizes, config, gates }
     }
 
-    fn worker(&self) -> std::sync::MutexGuard<'_, Worker<Engine>> {
-        // A worker survives whatever happens on its thread, and on this side nothing can be half done.
+    fn worker(&self) -> MutexGuard<'_, Worker<Engine>> {
+        // A worker survives a panic of its handler, and on this side nothing can be half done.
         self.server.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 }
@@ -161,18 +193,15 @@ impl VirtioDevice for Net {
     }
 
     fn read_config(&self, offset: u64, data: &mut [u8]) {
-        data.fill(0);
-        let rest =
-            usize::try_from(offset).ok().and_then(|offset| self.config.get(offset..)).unwrap_or_default();
-        let count = rest.len().min(data.len());
-        data[..count].copy_from_slice(&rest[..count]);
+        read_fields(&self.config, offset, data);
     }
 
     fn activate(&mut self, activation: Activation) -> Result<(), ActivateError> {
-        let Activation { memory, features, queues, interrupt } = activation;
+        let Activation { features, queues: Queues { memory, queues, interrupt } } = activation;
         let offloads = offloads(features);
         let segments = offloads & (libc::TUN_F_TSO4 | libc::TUN_F_TSO6) != 0;
-        let largest = if segments { MAX_FRAME } else { (HEADER_BYTES + 18) as u64 + u64::from(self.mtu) };
+        let largest =
+            if segments { MAX_FRAME } else { HEADER_BYTES as u64 + ETHERNET_BYTES + u64::from(self.mtu) };
         let mergeable = has(features, VIRTIO_NET_F_MRG_RXBUF);
         let mut queues = queues.into_iter();
         let mut pairs = Vec::new();
@@ -194,6 +223,14 @@ impl VirtioDevice for Net {
             alarm: None,
         };
         self.worker().start(engine, interrupt)
+    }
+
+    fn pause(&mut self) -> Result<(), LifecycleError> {
+        self.worker().pause()
+    }
+
+    fn resume(&mut self) -> Result<(), LifecycleError> {
+        Ok(self.worker().resume()?)
     }
 
     fn reset(&mut self) {

@@ -5,16 +5,17 @@ use std::collections::VecDeque;
 use std::io::ErrorKind;
 use std::time::Duration;
 
-use virtio_queue::{QueueOwnedT, QueueT};
+use virtio_queue::{DescriptorChain, QueueOwnedT, QueueT};
 use vm_memory::{GuestAddress, GuestMemoryBackend, GuestMemoryMmap};
 
+use super::frame::{BUDGET, HEADER_BYTES, MAX_DESCRIPTORS};
 use super::tap::Tap;
-use super::{BUDGET, HEADER_BYTES, MAX_DESCRIPTORS};
 use crate::log;
-use crate::rate::Gate;
-use crate::virtio::device::{ActiveQueue, Fault};
+use crate::virtio::buffers::{ChainError, Span, descriptors};
+use crate::virtio::error::Fault;
 use crate::virtio::interrupt::Interrupt;
-use crate::virtio::queue::{Chain, Span, add_used_together, descriptors, driver_waits};
+use crate::virtio::queue::{ActiveQueue, add_used_together, driver_waits};
+use crate::virtio::rate::Gate;
 
 /// Where the header has the number of buffers (section 5.1.6).
 const NUM_BUFFERS: u64 = 10;
@@ -31,9 +32,9 @@ struct Buffer {
 /// One receive queue.
 pub struct Receiver {
     queue: ActiveQueue,
-    /// Taken and not filled, in order; at most as many as the queue has entries.
+    /// Buffers taken and not filled, in order; at most as many as the queue has entries.
     buffers: VecDeque<Buffer>,
-    /// Theirs, checked to be guest memory.
+    /// The pieces of those buffers, checked to be guest memory.
     pieces: VecDeque<(GuestAddress, usize)>,
     /// Bytes in them.
     room: u64,
@@ -62,8 +63,8 @@ impl Receiver {
         self.ready = true;
     }
 
-    /// Reads frames for as long as there are any, and buffers, and `gate` lets them through; at most [`BUDGET`], so that
-    /// the others get their turn and the worker sees its stop event. Returns how long to wait for the gate.
+    /// Reads frames while there are frames and buffers and `gate` lets them through, at most [`BUDGET`], so that the other
+    /// queues get their turn and the worker sees its stop event. Returns how long to wait for the gate.
     ///
     /// Without buffers the tap is left alone until the guest offers some: what comes meanwhile fills the tap's own queue
     /// and is dropped there.
@@ -100,7 +101,7 @@ impl Receiver {
                 }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) => {
-                    // A device that is down or gone; should it come back it tells.
+                    // The device is down or gone. If it comes back, the tap becomes readable.
                     if error.kind() != ErrorKind::WouldBlock {
                         log::host(format_args!("net: reading from the tap: {error}"));
                     }
@@ -130,23 +131,26 @@ impl Receiver {
         }
     }
 
-    fn take(&mut self, memory: &GuestMemoryMmap, chain: Chain<'_>) -> Result<(), Fault> {
+    fn take(
+        &mut self,
+        memory: &GuestMemoryMmap,
+        chain: DescriptorChain<&GuestMemoryMmap>,
+    ) -> Result<(), Fault> {
         let mut buffer = Buffer { head: chain.head_index(), pieces: 0, room: 0 };
         descriptors(chain, MAX_DESCRIPTORS, |descriptor| {
             if !descriptor.is_write_only() {
-                return Err("a receive buffer that cannot be written");
+                return Err(ChainError::ReadOnly);
             }
             for slice in memory.get_slices(descriptor.addr(), descriptor.len() as usize) {
-                slice.map_err(|_| "a buffer outside memory")?;
+                slice.map_err(|_| ChainError::Outside)?;
             }
             if descriptor.len() > 0 {
                 self.pieces.push_back((descriptor.addr(), descriptor.len() as usize));
                 buffer.pieces += 1;
             }
-            buffer.room = buffer.room.checked_add(descriptor.len()).ok_or("a buffer of more than 4 GiB")?;
+            buffer.room = buffer.room.checked_add(descriptor.len()).ok_or(ChainError::TooLarge)?;
             Ok(())
-        })
-        .map_err(Fault::Guest)?;
+        })?;
         if (buffer.room as usize) < HEADER_BYTES {
             return Err(Fault::Guest("a receive buffer without room for a header"));
         }
@@ -168,7 +172,7 @@ impl Receiver {
             }
             for slice in memory.get_slices(*address, *length) {
                 // Checked when it was taken, and memory does not shrink.
-                span.push(slice.map_err(|_| Fault::Guest("a buffer outside memory"))?);
+                span.push(slice.map_err(|_| ChainError::Outside)?);
             }
         }
         Ok(span)

@@ -6,12 +6,13 @@ use std::time::Duration;
 use virtio_queue::{QueueOwnedT, QueueT};
 use vm_memory::GuestMemoryMmap;
 
+use super::frame::{BUDGET, HEADER_BYTES, MAX_DESCRIPTORS, MAX_FRAME};
 use super::tap::Tap;
-use super::{BUDGET, HEADER_BYTES, MAX_DESCRIPTORS, MAX_FRAME};
-use crate::rate::Gate;
-use crate::virtio::device::{ActiveQueue, Fault};
+use crate::virtio::buffers::Buffers;
+use crate::virtio::error::Fault;
 use crate::virtio::interrupt::Interrupt;
-use crate::virtio::queue::Buffers;
+use crate::virtio::queue::ActiveQueue;
+use crate::virtio::rate::Gate;
 
 /// The addresses and type in front of every frame, in bytes.
 const ETHERNET_HEADER: u64 = 14;
@@ -78,7 +79,7 @@ impl Sender {
                 break;
             };
             let head = chain.head_index();
-            let frame = Buffers::new(memory, chain, MAX_DESCRIPTORS).map_err(Fault::Guest)?.readable;
+            let frame = Buffers::new(memory, chain, MAX_DESCRIPTORS)?.readable;
             let length = frame.len();
             if (HEADER_BYTES as u64 + ETHERNET_HEADER..=MAX_FRAME).contains(&length) {
                 match tap.write(frame.slices().iter()) {

@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use vm_memory::VolatileSlice;
 
-use super::HEADER_BYTES;
+use super::frame::HEADER_BYTES;
 
 /// What `readv` and `writev` take at once (`IOV_MAX`).
 const MAX_PIECES: usize = 1024;
@@ -16,7 +16,7 @@ const MAX_PIECES: usize = 1024;
 const NEEDED: [(libc::c_int, &str); 3] =
     [(libc::IFF_TAP, "IFF_TAP"), (libc::IFF_NO_PI, "IFF_NO_PI"), (libc::IFF_VNET_HDR, "IFF_VNET_HDR")];
 
-/// Why a descriptor is of no use.
+/// Why a descriptor cannot be a queue of a tap.
 #[derive(Debug, thiserror::Error)]
 pub enum TapError {
     /// It is something else.
@@ -27,7 +27,7 @@ pub enum TapError {
     Without(&'static str),
 }
 
-/// A queue.
+/// One queue of a tap device.
 pub struct Tap {
     file: File,
 }
@@ -55,7 +55,7 @@ impl Tap {
         Self { file: socket.into() }
     }
 
-    /// Prepares for frames with a header of [`HEADER_BYTES`], and never to wait for any.
+    /// Sets the length of the header to [`HEADER_BYTES`], and makes reading and writing not wait.
     ///
     /// # Errors
     /// When the kernel refuses, as it does for a device that is gone.
@@ -92,7 +92,7 @@ impl Tap {
         let flag = if join { libc::IFF_ATTACH_QUEUE } else { libc::IFF_DETACH_QUEUE };
         request.ifr_ifru.ifru_flags = flag as libc::c_short;
         match control(self.as_fd(), libc::TUNSETQUEUE, &mut request) {
-            // It is so already.
+            // The queue is in that state already.
             Err(error) if error.raw_os_error() == Some(libc::EINVAL) => Ok(()),
             other => other,
         }
@@ -101,7 +101,7 @@ impl Tap {
     /// Reads one frame into the pieces. What does not fit is lost.
     ///
     /// # Errors
-    /// `WouldBlock` when there is none; what else the kernel says.
+    /// `WouldBlock` when there is none; else when the kernel cannot read the device.
     pub fn read<'a>(&self, pieces: impl Iterator<Item = &'a VolatileSlice<'a>>) -> io::Result<usize> {
         let pieces = vectors(pieces);
         // SAFETY: `pieces` points to that many entries, each a live piece of guest memory, which nothing on the host
@@ -113,7 +113,7 @@ impl Tap {
     /// Writes one frame.
     ///
     /// # Errors
-    /// `WouldBlock` when the device takes no more; what the kernel has against the frame.
+    /// `WouldBlock` when the device takes no more; else when the kernel refuses the frame.
     pub fn write<'a>(&self, pieces: impl Iterator<Item = &'a VolatileSlice<'a>>) -> io::Result<()> {
         let pieces = vectors(pieces);
         // SAFETY: `pieces` points to that many entries, each a live piece of guest memory, which the kernel reads.
@@ -138,7 +138,7 @@ fn vectors<'a>(pieces: impl Iterator<Item = &'a VolatileSlice<'a>>) -> Vec<libc:
 /// A request about the device whose argument the kernel reads or fills in: an `ifreq` or an `int`, as `request` wants.
 fn control<T>(fd: BorrowedFd<'_>, request: libc::Ioctl, argument: &mut T) -> io::Result<()> {
     if cfg!(test) {
-        // A stand-in knows none of them.
+        // A stand-in is a socket and knows none of these requests.
         return Ok(());
     }
     // SAFETY: the argument is a live structure of the type that the request has; the callers here see to that.

@@ -20,20 +20,37 @@ use vm_memory::{ReadVolatile, VolatileMemoryError, WriteVolatile};
 use vmm_sys_util::epoll::EventSet;
 
 use super::header::{HOST_CID, Header, SHUTDOWN_RECEIVE, SHUTDOWN_SEND, TYPE_STREAM, op};
-use crate::virtio::queue::Span;
+use crate::virtio::buffers::Span;
 
-/// The credit that the guest has on each connection, in bytes, and so the most that is kept here when the host does
-/// not read: the largest packet that Linux makes, so that one fits when nothing is kept. Normally the bytes go
-/// straight on to the socket and this is only how far the guest may run ahead of its interrupts.
+/// The credit that the guest has on each connection, in bytes, and so the most that the VMM keeps when the host does not
+/// read. It is the largest packet that Linux makes, so that one fits when nothing is kept. Normally the bytes go straight
+/// on to the socket, and the credit only limits how far the guest runs ahead of its interrupts.
 pub const BUFFER_SIZE: u32 = 64 << 10;
 
-/// The guest hears of new credit after so many bytes, or with the next packet that goes its way.
+/// The guest hears of new credit after so many bytes, or earlier, with the next packet that it gets.
 const CREDIT_STEP: u32 = BUFFER_SIZE / 2;
 
 /// What the guest did that ends a connection.
-pub type Violation = &'static str;
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Violation {
+    /// It sent after SHUTDOWN(send).
+    #[error("sends after it said that it would not")]
+    AfterEnd,
+    /// It sent more than it may.
+    #[error("sends more than it has credit for")]
+    Credit,
+    /// It sent an operation that opens or answers a connection.
+    #[error("sends what does not belong to an open connection")]
+    Operation,
+    /// It sent to another CID than the host's, or another type than stream.
+    #[error("sends a packet to another CID or of another type than stream")]
+    Address,
+    /// The packet ends before its payload does.
+    #[error("sends a packet with less payload than it says")]
+    Payload,
+}
 
-/// What happens in a connection's turn.
+/// The packet that a connection sends in its turn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Packet {
     /// One of [`op`].
@@ -56,7 +73,7 @@ enum Read {
     End,
 }
 
-/// See the module.
+/// One connection.
 pub struct Connection {
     socket: UnixStream,
     guest_port: u32,
@@ -76,7 +93,7 @@ pub struct Connection {
 
     /// Bytes to the guest since the beginning, wrapping.
     sent: u32,
-    /// The guest's buffer, and how many bytes have left it; whatever the guest says.
+    /// The guest's buffer, and how many bytes have left it, as the guest says: both may be wrong.
     peer_buffer: u32,
     peer_forwarded: u32,
     /// The socket may have something to read.
@@ -178,11 +195,11 @@ impl Connection {
     /// Takes bytes from the guest: into the socket, and what that does not take into the backlog.
     pub fn take(&mut self, payload: &mut Span<'_>) -> Result<(), Violation> {
         if self.guest_finished {
-            return Err("sends after it said that it would not");
+            return Err(Violation::AfterEnd);
         }
         let room = BUFFER_SIZE - self.received.wrapping_sub(self.told);
         let length = u32::try_from(payload.len()).ok().filter(|length| *length <= room);
-        let Some(length) = length else { return Err("sends more than it has credit for") };
+        let Some(length) = length else { return Err(Violation::Credit) };
         self.received = self.received.wrapping_add(length);
         if self.backlog.is_empty() {
             self.pass_on(payload);
@@ -245,7 +262,7 @@ impl Connection {
         // Most connections never need one, so none keeps its memory.
         self.backlog = Vec::new();
         if self.guest_finished {
-            // Fails only when the host is gone, and then there is nobody to tell.
+            // Fails only when the host is gone; then no reader waits for the end.
             let _ = self.socket.shutdown(Shutdown::Write);
         }
     }
@@ -271,13 +288,13 @@ impl Connection {
         }
     }
 
-    /// The guest has forgotten the connection, or is to forget it. What it sent before still reaches the host.
+    /// Forgets the guest's end: the guest has done so, or is told to. What it sent before still reaches the host.
     pub fn detach(&mut self) {
         self.detached = true;
         self.shut_down(SHUTDOWN_SEND | SHUTDOWN_RECEIVE);
     }
 
-    /// Has something for the guest, if there is something; payload goes into `room`, which is not empty.
+    /// Takes its turn: returns the packet for the guest, if there is one. Its payload goes into `room`, which is not empty.
     pub fn turn(&mut self, room: &Span<'_>) -> Option<Packet> {
         if self.detached {
             return None;
@@ -304,7 +321,7 @@ impl Connection {
             }
         }
         if self.finished() {
-            // RST follows at once and says all.
+            // The RST that follows at once ends both directions.
             return None;
         }
         if self.shutdown_due != self.shutdown_told {

@@ -14,7 +14,7 @@ use nix::sys::socket::{AddressFamily, ControlMessage, MsgFlags, SockFlag, SockTy
 pub fn open(dial: BorrowedFd<'_>, port: u32) -> io::Result<UnixStream> {
     let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
     let (ours, theirs) = socketpair(AddressFamily::Unix, SockType::Stream, None, flags)?;
-    // MSG_DONTWAIT: the launcher's own flags are on the same description and not ours to choose.
+    // MSG_DONTWAIT, because the launcher shares the description and chooses its O_NONBLOCK.
     sendmsg::<()>(
         dial.as_raw_fd(),
         &[IoSlice::new(&port.to_le_bytes())],

@@ -1,6 +1,5 @@
-//! The packet header (virtio 1.2, section 5.10.6). Decoded here and not with rust-vmm's `VsockPacket`, which wants a
-//! payload in one descriptor; Linux spreads large and zero-copy payloads over several. A test holds the two against
-//! each other.
+//! The packet header (virtio 1.2, section 5.10.6). The decoder is not rust-vmm's `VsockPacket`, which wants
+//! a payload in one descriptor: Linux spreads large and zero-copy payloads over several. A test compares the two.
 
 /// Bytes of a header; the payload follows.
 pub const HEADER_SIZE: usize = 44;
@@ -34,7 +33,7 @@ pub const SHUTDOWN_RECEIVE: u32 = 1;
 /// Flag of [`op::SHUTDOWN`]: the sender will send no more.
 pub const SHUTDOWN_SEND: u32 = 2;
 
-/// A header; every value is possible in one from the guest.
+/// A header. The guest can put any value into any field.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Header {
     /// Context id of the sender.

@@ -1,4 +1,5 @@
-//! The table of connections: what comes from the guest goes to the right one, and each gets its turn at the guest.
+//! The table of connections. A packet from the guest goes to its connection, and each connection gets its turn to send to
+//! the guest.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::os::fd::{AsFd, OwnedFd};
@@ -6,21 +7,21 @@ use std::sync::Arc;
 
 use vmm_sys_util::epoll::EventSet;
 
-use super::connection::{Connection, Packet};
+use super::connection::{Connection, Packet, Violation};
 use super::dial;
 use super::header::{HEADER_SIZE, HOST_CID, Header, TYPE_STREAM, op};
 use crate::log;
-use crate::virtio::device::Fault;
-use crate::virtio::queue::Span;
-use crate::worker::Events;
+use crate::virtio::buffers::Span;
+use crate::virtio::error::Fault;
+use crate::virtio::worker::Events;
 
 /// Connections at a time, those included whose last bytes the host has not read. A container needs one per stream of
 /// its processes. Times [`super::connection::BUFFER_SIZE`] this bounds what a guest can make the VMM keep, 32 MiB,
 /// and it bounds the descriptors.
 pub const MAX_CONNECTIONS: usize = 512;
 
-/// RST packets that wait for room in the receive queue. A driver keeps that queue filled; one that does not and goes on
-/// causing them loses the rest.
+/// RST packets that wait for room in the receive queue. A driver keeps that queue filled; a driver that does not, and goes
+/// on causing them, loses the rest.
 pub const MAX_RESETS: usize = 1024;
 
 /// Tokens below belong to the queues.
@@ -38,7 +39,7 @@ struct Entry {
     writing: bool,
 }
 
-/// See the module.
+/// The table of connections.
 pub struct Switch {
     guest_cid: u64,
     dial: Arc<OwnedFd>,
@@ -47,7 +48,7 @@ pub struct Switch {
     /// By guest port and host port, except those that the guest has forgotten.
     ports: BTreeMap<(u32, u32), u64>,
     next: u64,
-    /// Who has something for the guest, each once, in the order of their turns.
+    /// The connections that have something for the guest, each once, in the order of their turns.
     turns: VecDeque<u64>,
     /// RST packets that the guest has to get.
     resets: VecDeque<Header>,
@@ -91,10 +92,10 @@ impl Switch {
             return Ok(());
         }
         if header.dst_cid != HOST_CID || header.kind != TYPE_STREAM {
-            return self.refuse(&header, events, "a packet to another CID or of another type than stream");
+            return self.refuse(&header, events, Violation::Address);
         }
         if payload.len() != u64::from(header.len) {
-            return self.refuse(&header, events, "a packet with less payload than it says");
+            return self.refuse(&header, events, Violation::Payload);
         }
         match self.ports.get(&(header.src_port, header.dst_port)).copied() {
             Some(id) => self.known(id, &header, &mut payload, events),
@@ -106,7 +107,7 @@ impl Switch {
         match header.op {
             op::REQUEST => self.connect(header, events),
             op::RST => {
-                // The guest gave up: an RST on its way could only hit the next user of the port.
+                // The guest gave up: an RST that still waits would end the next connection from that port.
                 self.resets
                     .retain(|reset| (reset.dst_port, reset.src_port) != (header.src_port, header.dst_port));
                 Ok(())
@@ -165,7 +166,7 @@ impl Switch {
                 self.detach(id);
                 Ok(())
             }
-            _ => Err("sends what does not belong to an open connection"),
+            _ => Err(Violation::Operation),
         };
         match outcome {
             Ok(()) => self.settle(id, events),
@@ -173,8 +174,8 @@ impl Switch {
         }
     }
 
-    /// Ends what the packet is about.
-    fn refuse(&mut self, header: &Header, events: &Events, why: &str) -> Result<(), Fault> {
+    /// Ends the connection that the packet belongs to.
+    fn refuse(&mut self, header: &Header, events: &Events, why: Violation) -> Result<(), Fault> {
         log::guest(format_args!("vsock: the guest {why}: ports {} to {}", header.src_port, header.dst_port));
         if header.op != op::RST {
             self.reset(header);
@@ -189,7 +190,7 @@ impl Switch {
         }
     }
 
-    /// Answers a packet with RST, from whatever it was sent to.
+    /// Answers a packet with RST, from the address that it was sent to.
     fn reset(&mut self, header: &Header) {
         self.push_reset(Header {
             src_cid: header.dst_cid,

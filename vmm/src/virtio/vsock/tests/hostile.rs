@@ -7,10 +7,9 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
 use proptest::prelude::*;
 
-use super::super::MAX_CONNECTIONS;
 use super::super::connection::BUFFER_SIZE;
 use super::super::header::{HEADER_SIZE, HOST_CID, Header, TYPE_STREAM, op};
-use super::super::switch::MAX_RESETS;
+use super::super::switch::{MAX_CONNECTIONS, MAX_RESETS};
 use super::guest::{CID, Guest, RX, TX, noise};
 use crate::virtio::testutil::Part;
 
@@ -186,7 +185,7 @@ fn without_a_launcher_requests_are_refused_and_its_end_is_seen() {
 }
 
 #[test]
-fn resets_that_nobody_takes_are_not_kept_for_ever() {
+fn resets_that_the_guest_does_not_take_are_bounded() {
     let mut guest = Guest::starved();
     for _ in 0..2 * MAX_RESETS {
         let header = Header { op: op::RW, ..guest.stray() };

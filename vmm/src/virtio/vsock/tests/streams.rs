@@ -164,7 +164,7 @@ fn megabytes_to_a_slow_host_arrive_whole() {
 }
 
 #[test]
-fn a_host_that_does_not_read_stops_the_guest_and_nobody_else() {
+fn a_host_that_does_not_read_stops_its_stream_alone() {
     let mut guest = Guest::new();
     let mut stuck = guest.connect(1);
     let sent = send_until_stuck(&mut guest, &mut stuck);
@@ -303,7 +303,7 @@ fn the_guest_stops_listening_and_the_host_hears_it() {
     guest.say(&mut stream, op::RW, 0, b"still sending");
     let mut bytes = [0; 13];
     stream.host.read_exact(&mut bytes).unwrap();
-    assert_eq!(stream.host.write_all(b"nobody listens").unwrap_err().kind(), ErrorKind::BrokenPipe);
+    assert_eq!(stream.host.write_all(b"no one listens").unwrap_err().kind(), ErrorKind::BrokenPipe);
     guest.say(&mut stream, op::SHUTDOWN, SHUTDOWN_SEND, &[]);
     assert_eq!(until(&mut guest, &mut stream, op::RST).1, b"");
     assert_eq!(stream.read_to_end(), b"");
@@ -366,4 +366,23 @@ fn a_reset_closes_everything_and_the_device_works_again() {
     let mut bytes = [0; 5];
     stream.host.read_exact(&mut bytes).unwrap();
     assert_eq!(guest.driver.memory().read_obj::<u8>(GuestAddress(0)).unwrap(), 0);
+}
+
+#[test]
+fn a_pause_loses_no_bytes_and_no_connection() {
+    let mut guest = Guest::new();
+    let mut stream = guest.connect(7);
+    for round in 0..10 {
+        guest.driver.lifecycle().pause().unwrap();
+        stream.host.write_all(b"from the host").unwrap();
+        guest.say(&mut stream, op::RW, 0, b"from the guest");
+        assert_eq!(guest.try_next(), None, "round {round}");
+        guest.driver.lifecycle().resume().unwrap();
+        let mut heard = [0; 14];
+        stream.host.read_exact(&mut heard).unwrap();
+        assert_eq!(&heard, b"from the guest");
+        let (header, payload) = guest.next();
+        assert_eq!((stream.note(&header), payload.as_slice()), (op::RW, b"from the host".as_slice()));
+        stream.received += payload.len() as u32;
+    }
 }

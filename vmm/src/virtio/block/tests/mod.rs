@@ -1,3 +1,5 @@
+mod limits;
+
 use std::fs::File;
 use std::io::{Read, Seek, Write};
 use std::os::unix::fs::MetadataExt;
@@ -8,9 +10,8 @@ use virtio_bindings::virtio_blk::{
     VIRTIO_BLK_T_WRITE_ZEROES,
 };
 
-use super::disk::{DiskError, Segment, SegmentMap};
+use super::disk::DiskError;
 use super::*;
-use crate::config::RateLimit;
 use crate::virtio::testutil::{Driver, Part};
 
 const OK: u8 = 0;
@@ -374,45 +375,4 @@ proptest! {
         let (status, ..) = request(&mut driver, &[Part::Read(&header(VIRTIO_BLK_T_IN, 0)), Part::Write(512), Part::Write(1)]);
         prop_assert_eq!(status, OK);
     }
-}
-
-/// As many as the disk is allowed, and the others later; reads do not wait for writes, nor a reset for either.
-#[test]
-fn limits_hold_one_way_up_and_lose_nothing() {
-    let slow = Some(RateLimit { per_second: 1 << 20, burst: 1 });
-    let never = Some(RateLimit { per_second: 1, burst: 1 });
-    // One write takes more than an hour's worth.
-    let disk = Disk::read_write(file(&[0x55; SIZE])).unwrap();
-    let limits = DiskLimits { read_bytes: slow, write_bytes: never, ..DiskLimits::default() };
-    let mut driver = Driver::start(Block::new(disk, "disk0", &limits).unwrap(), 0);
-    let bytes = vec![7; 4096];
-    let out = header(VIRTIO_BLK_T_OUT, 0);
-    let mut written = Vec::new();
-    for _ in 0..10 {
-        written.push(driver.add(0, &[Part::Read(&out), Part::Read(&bytes), Part::Write(1)]));
-    }
-    driver.add(0, &[Part::Read(&header(VIRTIO_BLK_T_FLUSH, 0)), Part::Write(1)]);
-    let read: Vec<_> = (0..10)
-        .map(|sector| {
-            let header = header(VIRTIO_BLK_T_IN, 8 * sector + 8);
-            driver.add(0, &[Part::Read(&header), Part::Write(4096), Part::Write(1)])
-        })
-        .collect();
-    driver.kick(0);
-    assert_eq!(driver.wait_used(0), (written[0], 1));
-    for head in read {
-        assert_eq!(driver.wait_used(0), (head, 4097));
-        assert_eq!(driver.written(head), [&[0x55; 4096][..], &[OK]].concat());
-    }
-    assert_eq!(driver.try_used(0), None);
-    // A driver that offers the waiting ones again and again is broken.
-    for _ in 0..SIZE / 512 {
-        driver.make_available(0, written[5]);
-        driver.kick(0);
-        if driver.needs_reset() {
-            break;
-        }
-    }
-    driver.wait_needs_reset();
-    driver.restart();
 }

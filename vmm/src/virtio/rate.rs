@@ -4,11 +4,24 @@ use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
+use serde::{Deserialize, Serialize};
 use vmm_sys_util::epoll::EventSet;
 use vmm_sys_util::timerfd::TimerFd;
 
-use crate::config::RateLimit;
-use crate::worker::Events;
+use crate::syscalls::{Allowed, any, is, only};
+use crate::virtio::worker::Events;
+
+/// A token bucket: on average `per_second` units, and after a pause up to `burst` at once. The field that has the limit says
+/// whether a unit is a byte or an operation. One operation is never cut in two: a large one passes, and the next waits for
+/// what it took too much.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RateLimit {
+    /// Units in a second, from 1.
+    pub per_second: u64,
+    /// Units that may be saved up, from 1.
+    pub burst: u64,
+}
 
 /// No wait is shorter: a timer for each frame would cost more than the frame.
 const TICK: Duration = Duration::from_millis(1);
@@ -99,6 +112,16 @@ impl Gate {
     }
 }
 
+/// What an [`Alarm`] asks of the kernel, on the thread of its worker.
+pub const ALARM_CALLS: &[Allowed] = &[
+    only(
+        libc::SYS_timerfd_create,
+        &[is(0, libc::CLOCK_MONOTONIC), is(1, libc::TFD_CLOEXEC)],
+        "waiting for tokens",
+    ),
+    any(libc::SYS_timerfd_settime, "setting that"),
+];
+
 /// A timer among a worker's events.
 pub struct Alarm {
     timer: TimerFd,
@@ -114,7 +137,7 @@ impl Alarm {
         let timer = TimerFd::new()?;
         // SAFETY: the descriptor is that of `timer`, which outlives the borrow.
         let fd = unsafe { BorrowedFd::borrow_raw(timer.as_raw_fd()) };
-        // Told once each time it goes off, so that nobody needs to read it.
+        // Edge-triggered: the timer tells once each time it goes off, and need not be read.
         events.add(fd, token, EventSet::IN | EventSet::EDGE_TRIGGERED)?;
         Ok(Self { timer, due: None })
     }
@@ -179,7 +202,7 @@ mod tests {
     }
 
     proptest! {
-        /// Whoever waits as long as told gets the rate, and never more than it and the burst.
+        /// A device that waits as long as told gets the rate, and never more than the rate and the burst.
         #[test]
         fn the_rate_holds(per_second in 1u64..1_000_000_000, burst in 1u64..100_000, sizes in prop::collection::vec(1u64..70_000, 1..200)) {
             let start = Instant::now();

@@ -1,26 +1,8 @@
-//! What the launcher can ask of a VM that runs: one JSON [`Command`] per packet on [`crate::config::VmConfig::control`],
-//! each answered by one packet with an [`Answer`], in order. Unknown commands and fields are refused.
-//!
-//! ```
-//! use moat_vmm::control::{Answer, Command, MAX_PACKET};
-//! let packet = serde_json::to_vec(&Command::Balloon { target_mib: 64 })?;
-//! assert_eq!(packet, br#"{"balloon":{"target_mib":64}}"#);
-//! let answer: Answer =
-//!     serde_json::from_slice(br#"{"memory":{"total_mib":128,"target_mib":64,"actual_mib":128}}"#)?;
-//! assert!(matches!(answer, Answer::Memory { actual_mib: 128, .. }));
-//! # assert!(packet.len() <= MAX_PACKET);
-//! # Ok::<(), serde_json::Error>(())
-//! ```
-//! Closing the socket ends nothing but this conversation, and so does leaving answers unread until they pile up.
+//! The commands and answers, as they cross the socket.
 
 use serde::{Deserialize, Serialize};
 
 use crate::config::NetworkCard;
-
-mod networks;
-mod server;
-
-pub(crate) use server::Server;
 
 /// The most a command or an answer can have, in bytes: the size of the buffer to receive it into.
 pub const MAX_PACKET: usize = 1024;
@@ -30,8 +12,8 @@ pub const MAX_PACKET: usize = 1024;
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Command {
     /// Sets how much memory the guest is to be left with. The balloon takes the rest away from it, or gives back what it
-    /// took before. Answered at once, with [`Answer::Memory`]; the guest gets there in its own time, if at all: it takes
-    /// memory back before it kills a process, and a hostile one keeps all it has. The cgroup is what limits it.
+    /// took before. Answered at once, with [`Answer::Memory`]. The guest gets there in its own time, or never: it takes
+    /// memory back before it kills a process, and a hostile one keeps all that it has. The cgroup limits it.
     Balloon {
         /// In MiB, from [`crate::config::MIN_MEMORY_MIB`] to all that the VM has.
         target_mib: u32,
@@ -43,14 +25,13 @@ pub enum Command {
     /// has virtual CPUs and at most [`crate::config::MAX_QUEUE_PAIRS`]. Answered with [`Answer::Network`]; the guest finds the card when
     /// it binds its driver to that device.
     AttachNetwork {
-        /// Which place: those of [`crate::config::VmConfig::networks`] come first, then the
-        /// [`crate::config::VmConfig::spare_networks`].
+        /// Which place: counted from 0 among the [`crate::config::NetworkPlace`]s of the configuration.
         slot: u8,
         /// What the guest sees.
         card: NetworkCard,
     },
-    /// Takes a card out again and closes its taps. The guest should have unbound its driver: one that has not finds a
-    /// device that does nothing any more. Answered with [`Answer::Network`].
+    /// Takes a card out again and closes its taps. The guest should have unbound its driver: a driver that is still bound
+    /// finds a device that does nothing any more. Answered with [`Answer::Network`].
     DetachNetwork {
         /// Which place.
         slot: u8,
@@ -67,7 +48,7 @@ pub enum Answer {
         total_mib: u32,
         /// What the guest was last told to be left with; at first all.
         target_mib: u32,
-        /// What the guest says it is left with now. Nobody checks that.
+        /// What the guest says it is left with now. It may lie.
         actual_mib: u32,
     },
     /// A network card was attached or detached.
