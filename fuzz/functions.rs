@@ -48,7 +48,7 @@ pub fn read_index(bytes: &[u8]) {
 /// An image's config: as many diff_ids as layers, or an error that is no longer than a page.
 pub fn image_config(bytes: &[u8]) {
     for layers in 0..3 {
-        match moat::store::diff_ids(bytes, "image", layers) {
+        match moat_images::store::diff_ids(bytes, "image", layers) {
             Ok(found) => assert_eq!(found.len(), layers),
             Err(e) => assert!(e.to_string().len() < 4096, "{e}"),
         }
@@ -58,7 +58,7 @@ pub fn image_config(bytes: &[u8]) {
 /// A name of an image: what is one is the same when it is written and read again.
 pub fn reference(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else { return };
-    let Ok(reference) = text.parse::<moat::store::Reference>() else { return };
+    let Ok(reference) = text.parse::<moat_images::store::Reference>() else { return };
     for again in [reference.to_string(), reference.familiar()] {
         assert_eq!(again.parse().ok(), Some(reference.clone()), "{again:?}");
     }

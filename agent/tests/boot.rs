@@ -4,24 +4,18 @@
 use std::fs;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, ExitCode};
 
 use moat_agent::boot::{mount_image, mount_layer, mount_overlay, settle};
+use moat_test_harness::{Test, tests};
 use nix::mount::{MsFlags, mount, umount};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::stat::{Mode, SFlag, makedev, mknod};
 
-/// Whether the test can run. Without root it fails unless it is told not to.
-fn has_root() -> bool {
-    if nix::unistd::geteuid().is_root() {
-        return true;
-    }
-    assert!(
-        std::env::var_os("MOAT_TEST_WITHOUT_ROOT").is_some(),
-        "this test mounts disks and needs root; MOAT_TEST_WITHOUT_ROOT=1 leaves it out"
-    );
-    eprintln!("not run: it needs root");
-    false
+const TESTS: &[Test] = tests![the_root_is_the_image_with_the_layer_on_top, a_disk_that_is_none_says_so];
+
+fn main() -> ExitCode {
+    moat_test_harness::run("mounts disks", &[TESTS])
 }
 
 /// Runs a program of the machine and returns what it says.
@@ -72,11 +66,7 @@ fn layer(directory: &Path) -> PathBuf {
     file
 }
 
-#[test]
 fn the_root_is_the_image_with_the_layer_on_top() {
-    if !has_root() {
-        return;
-    }
     // The mounts of this thread go away with it.
     unshare(CloneFlags::CLONE_NEWNS).unwrap();
     mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>).unwrap();
@@ -128,11 +118,7 @@ fn the_root_is_the_image_with_the_layer_on_top() {
     at.iter().rev().for_each(|path| umount(path).unwrap());
 }
 
-#[test]
 fn a_disk_that_is_none_says_so() {
-    if !has_root() {
-        return;
-    }
     let directory = tempfile::tempdir().unwrap();
     let missing = directory.path().join("missing");
     let error = mount_image(&missing, directory.path()).unwrap_err().to_string();

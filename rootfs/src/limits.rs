@@ -25,8 +25,8 @@ pub const MAX_NAME_LEN: usize = 255;
 /// Length of a symbolic link's target: what Linux can return in one page with its NUL.
 pub const MAX_TARGET_LEN: usize = 4095;
 
-/// Symbolic links followed on the way to one entry's directory: `MAXSYMLINKS` of Linux, so whatever is refused here
-/// could not be reached inside the container either.
+/// Symbolic links followed on the way to one entry's directory: `MAXSYMLINKS` of Linux, so a path that is refused
+/// here could not be reached inside the container either.
 pub const MAX_SYMLINKS: u32 = 40;
 
 /// Components of symbolic link targets walked for one image: links to long paths of links cost time out of proportion

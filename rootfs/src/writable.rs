@@ -23,8 +23,9 @@ pub const TEMPLATE_VERSION: u32 = 1;
 /// Every template is the same file system; containers never see each other's.
 const UUID: &str = "6d6f6174-0000-8000-8000-000000000001";
 
-/// Features by name, whatever the host's `mke2fs.conf` says. Not in the list: `resize_inode` (reserves blocks for growing,
-/// which nobody does), `64bit` (doubles the descriptors that every mount reads, for sizes beyond 16 TiB), `orphan_file`.
+/// Features by name, so that the host's `mke2fs.conf` has no say. Not in the list: `resize_inode` (reserves blocks for
+/// growing, which Moat does not do), `64bit` (doubles the descriptors that every mount reads, for sizes beyond 16 TiB),
+/// `orphan_file`.
 const FEATURES: &str = "none,has_journal,ext_attr,dir_index,filetype,extent,flex_bg,sparse_super,large_file,huge_file,\
                         dir_nlink,extra_isize,metadata_csum";
 
@@ -37,9 +38,9 @@ const OPTIONS: &[&str] = &[
     "-I",
     "256", // room for nanoseconds and small attributes in the inode
     "-i",
-    "16384", // bytes per inode, as everyone has it; the default without a configuration is half, for twice the tables
+    "16384", // bytes per inode, as is usual; the default without a configuration is half, for twice the tables
     "-m",
-    "0", // nothing reserved for root: in a container everyone is
+    "0", // nothing reserved for root, which most containers' processes are
     "-J",
     "size=8", // after long use all of the journal is on the host; the default would be 128 MiB
     "-U",
@@ -95,7 +96,7 @@ impl Error {
 
 /// Makes a template at `path`: an empty ext4 of `size` bytes. The same size gives the same bytes, and the file appears whole
 /// or not at all. A template that is there already is replaced, which does no harm to its copies. The caller sees to it that
-/// nobody else makes the same one meanwhile: what was left by somebody who was killed at it is removed.
+/// no other process makes the same one meanwhile: what a process left that was killed at it is removed.
 ///
 /// # Errors
 /// If `mkfs.ext4` (e2fsprogs) is missing or fails, or the file cannot be written.

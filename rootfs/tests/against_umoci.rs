@@ -1,7 +1,6 @@
 //! What the kernel mounts from our disk is what `umoci unpack` makes of the same image, path by path.
 //!
-//! Needs root, umoci and a kernel with EROFS. Where that is missing the tests fail, unless `MOAT_TEST_WITHOUT_ROOT=1`
-//! says that this is known.
+//! Needs root, umoci and a kernel with EROFS.
 #![allow(clippy::unwrap_used)] // helpers of tests are tests
 
 mod support;
@@ -13,11 +12,18 @@ use std::io::{self, Read};
 use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, ExitCode};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use support::mounted::{Mounted, can_mount};
+use moat_test_harness::{Test, tests};
+use support::mounted::{Mounted, keep_mounts_private};
 use support::run;
+
+const TESTS: &[Test] = tests![busybox, debian, nginx, torture, gnu_sparse_equals_pax_sparse];
+
+fn main() -> ExitCode {
+    moat_test_harness::run("mounts disks", &[TESTS])
+}
 
 /// What is the same for a path in two trees, or is not.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -71,33 +77,26 @@ fn is_directory(facts: &Facts) -> bool {
     facts.mode & 0o170_000 == 0o040_000
 }
 
-#[test]
 fn busybox() {
     compare("busybox");
 }
 
-#[test]
 fn debian() {
     compare("debian");
 }
 
-#[test]
 fn nginx() {
     compare("nginx");
 }
 
-#[test]
 fn torture() {
     let used = compare("torture");
     assert_eq!(used, (0..INTENDED.len()).collect(), "an intended difference does not occur any more");
 }
 
 /// umoci refuses old GNU sparse files; the same files are in `torture` in PAX form.
-#[test]
 fn gnu_sparse_equals_pax_sparse() {
-    if !can_mount() {
-        return;
-    }
+    keep_mounts_private();
     let (gnu, pax) = (Disk::mount("gnu-sparse"), Disk::mount("torture"));
     let mut compared = 0;
     for entry in fs::read_dir(gnu.mounted.root.join("t/sparse")).unwrap() {
@@ -112,9 +111,7 @@ fn gnu_sparse_equals_pax_sparse() {
 
 /// Compares one image; returns which intended differences were met.
 fn compare(name: &str) -> BTreeSet<usize> {
-    if !can_mount() {
-        return (0..INTENDED.len()).collect();
-    }
+    keep_mounts_private();
     let start = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs().cast_signed();
     let disk = Disk::mount(name);
     let bundle = disk.mounted.directory.path().join("bundle");

@@ -76,7 +76,7 @@ fn the_same_layers_give_the_same_bytes() {
     let again = merge(&everything()).unwrap().index().unwrap();
     assert_eq!(index.bytes(), again.bytes());
     let digest: String = Sha256::digest(index.bytes()).iter().map(|byte| format!("{byte:02x}")).collect();
-    // Whoever changes this changes WRITER_VERSION too: indexes in caches are of the old kind.
+    // A change of these bytes needs another WRITER_VERSION: indexes in caches are of the old kind.
     assert_eq!(
         (moat_rootfs::WRITER_VERSION, digest.as_str()),
         (2, "7e3031974f20ec11c40ba2b746e4504921f653ada7177f72a6945e5a2f09e38a")

@@ -1,7 +1,7 @@
 # shellcheck shell=bash
 # From the sources to a directory that can be run:
 #   target/dist/bin/moat
-#   target/dist/libexec/moat/{moat-vmm,vmlinux,initramfs.cpio}
+#   target/dist/libexec/moat/{moat-monitor,moat-vmm,vmlinux,initramfs.cpio}
 
 readonly STATIC_TARGET=x86_64-unknown-linux-gnu
 
@@ -22,7 +22,7 @@ need_cargo() {
 sources_fingerprint() {
     (
         cd "$MOAT_SRC" || exit
-        find Cargo.toml Cargo.lock .cargo src vmm agent netlink protocol rootfs tar-header guest-kernel scripts/lib -type f -printf '%p %s %T@\n' 2>/dev/null
+        find Cargo.toml Cargo.lock .cargo src host vmm agent netlink protocol rootfs tar-header guest-kernel scripts/lib -type f -printf '%p %s %T@\n' 2>/dev/null
         find /usr/src -maxdepth 1 -name 'linux-source-*' -printf '%p %s %T@\n' 2>/dev/null
         printf '%s\n' "${MOAT_KERNEL_SOURCE:-}" "${MOAT_KERNEL_UNPINNED:-}" "${RUSTFLAGS:-}" "$MOAT_CACHE" "${CARGO_TARGET_DIR:-}"
         command -v cargo || true
@@ -38,7 +38,7 @@ cargo_build() {
     # Static: the VMM runs in an empty root, the agent is all there is in its initramfs, and a monitor, of which every
     # container has one, does without a C library's pages of its own. One call builds what they share once.
     RUSTFLAGS="${RUSTFLAGS:+$RUSTFLAGS }-C target-feature=+crt-static" \
-        cargo build --release --locked --target-dir "$TARGET_DIR" --target "$STATIC_TARGET" -p moat -p moat-vmm -p moat-agent >&2 \
+        cargo build --release --locked --target-dir "$TARGET_DIR" --target "$STATIC_TARGET" -p moat -p moat-monitor -p moat-vmm -p moat-agent >&2 \
         || die "moat did not compile, see above."
 }
 
@@ -52,8 +52,8 @@ make_agent_initramfs() {
     rm -rf "$root"
 }
 
-# dist is a link to a directory that is complete before the link points to it: whoever starts a container
-# during a build gets the old set or the new one, never a mixture.
+# dist is a link to a directory that is complete before the link points to it: a container that
+# starts during a build gets the old set or the new one, never a mixture.
 assemble() {
     local vmlinux=$1 fingerprint=$2 static=$TARGET_DIR/$STATIC_TARGET/release new sets
     sets=$TARGET_DIR/dist-sets
@@ -62,7 +62,7 @@ assemble() {
     chmod 755 "$new"
     mkdir -p "$new/bin" "$new/libexec/moat"
     install -m 755 "$static/moat" "$new/bin/moat"
-    install -m 755 "$static/moat-vmm" "$new/libexec/moat/moat-vmm"
+    install -m 755 "$static/moat-monitor" "$static/moat-vmm" "$new/libexec/moat/"
     install -m 644 "$vmlinux" "$new/libexec/moat/vmlinux"
     make_agent_initramfs "$static/moat-agent" "$new/libexec/moat/initramfs.cpio"
     printf '%s\n' "$fingerprint" >"$new/fingerprint"
@@ -82,7 +82,7 @@ build_dist() {
     mkdir -p "$TARGET_DIR"
     (
         flock 8
-        # Somebody else may have built it meanwhile.
+        # Another process may have built it meanwhile.
         built_is_current && exit 0
         local fingerprint vmlinux
         vmlinux=$(build_kernel 8>&-) || exit

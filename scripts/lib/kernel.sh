@@ -1,7 +1,7 @@
 # shellcheck shell=bash
 # The guest kernel for the other scripts: out of the cache, or built.
 #
-# MOAT_KERNEL_SOURCE is another source than Debian's; MOAT_KERNEL_UNPINNED=yes takes one whose sha256 nobody has pinned.
+# MOAT_KERNEL_SOURCE is another source than Debian's; MOAT_KERNEL_UNPINNED=yes takes one whose sha256 is not pinned.
 
 # Prints the path of the vmlinux.
 build_kernel() {

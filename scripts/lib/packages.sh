@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# Debian packages. Each need is its own list, so that nobody installs what they do not use.
+# Debian packages. Each need is its own list, so that a script installs only what it uses.
 
 # Read through need_packages as an array reference, which shellcheck does not follow.
 # shellcheck disable=SC2034

@@ -7,14 +7,14 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
-use moat::engine::container::Container;
-use moat::engine::log::{DEFAULT_LIMITS, Source, Writer};
-use moat::engine::socket;
-use moat::engine::state::{State, Status};
-use moat::monitor::wire::{ClientMessage, MonitorMessage};
-use moat::record::Lock;
-use moat::root::Root;
+use moat_containers::Container;
+use moat_containers::log::{DEFAULT_LIMITS, Source, Writer};
+use moat_containers::socket;
+use moat_containers::state::{State, Status};
+use moat_monitor::wire::{ClientMessage, MonitorMessage, Refusal};
 use moat_protocol::{ProcessInfo, Stats, frame};
+use moat_records::record::Lock;
+use moat_records::root::Root;
 
 use crate::support::{Moat, PATIENCE};
 use crate::{create, root};
@@ -82,7 +82,7 @@ fn answer(mut stream: UnixStream, began: Instant) {
         ClientMessage::Processes => {
             MonitorMessage::Processes { processes: vec![process(1, 0), process(7, 1)] }
         }
-        other => MonitorMessage::Refused { message: format!("not here: {other:?}") },
+        other => MonitorMessage::Refused(Refusal::host(format!("not here: {other:?}"))),
     };
     let _ = frame::write(&mut stream, &message);
 }
@@ -137,7 +137,7 @@ fn a_container_that_does_not_answer_holds_up_nobody() {
     let ids = ["web", "mute"].map(|name| create(&moat, &["--name", name]));
     let _web = Monitor::start(&moat, &ids[0]);
     let mute = Monitor::start(&moat, &ids[1]);
-    // Connections to this one are accepted by the kernel and by nobody else.
+    // The kernel accepts connections to this one, and no process does.
     let _listener = socket::bind(&mute.container.directory).expect("a socket");
     let told = moat.run(["stats", "--no-stream", "--format", "{{.Name}} {{.PIDs}}"]).ok();
     assert_eq!(told, "mute --\nweb 3\n");

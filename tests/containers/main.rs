@@ -83,6 +83,10 @@ fn ps_filters() {
         (&[][..], "three two one"),
         (&["name=t"], "three two"),
         (&["name=^/?one$", "name=three"], "three one"),
+        (&["name=^t[gh]"], "three"),
+        (&["name=^(one|two)$"], "two one"),
+        (&["name=^/(?i)TH[[:alpha:]]{2}e$"], "three"),
+        (&["name=^\\w{3}$"], "two one"),
         (&["label=team=a"], "two one"),
         (&["label=team=a", "label=new"], "two"),
         (&["label=team=a", "name=o"], "two one"),
@@ -108,6 +112,8 @@ fn ps_filters() {
         ("colour=red", "invalid filter 'colour'"),
         ("status=tired", "invalid filter 'status=tired'"),
         ("exited=many", "invalid filter 'exited=many'"),
+        ("name=^t[", "invalid filter 'name=^t[': error parsing regexp: missing closing ]: `[`"),
+        ("id=(", "invalid filter 'id=(': error parsing regexp: missing closing ): `(`"),
         ("before=nobody", "No such container: nobody"),
     ] {
         moat.run(["ps", "-f", filter]).code(1).says(&[part]);

@@ -61,7 +61,7 @@ pub fn main() {
     let first_port = if mode.trim() == "wrong-port" { 22 } else { CONTROL_PORT };
     let control = dial(&dial_socket, first_port).expect("dialed");
     let mut guest = Guest { dial: dial_socket, control, mode: mode.trim().to_owned() };
-    // Whatever the monitor does to this guest is not this guest's problem.
+    // The monitor may end the connection at any point, which is no failure of this guest.
     let _ = guest.run();
 }
 
@@ -203,8 +203,8 @@ impl Guest {
                 }
             }
             "bad-names" => {
-                let mut names = names.as_ref().ok_or_else(|| anyhow::anyhow!("nobody resolves names"))?;
-                // No query at all, until nobody listens any more.
+                let mut names = names.as_ref().ok_or_else(|| anyhow::anyhow!("no connection for names"))?;
+                // No query at all, until the monitor does not listen any more.
                 while names.write_all(&[0xff; 4096]).is_ok() {}
             }
             "bad-output" => output.write_all(&[9, 9, 9, 9, 255, 255, 255, 255, 1, 2, 3])?,
@@ -213,7 +213,7 @@ impl Guest {
                 output.write_all(b"half")?;
             }
             "lies" => {
-                // It says that the process has ended and keeps its output open for ever.
+                // It says that the process has ended and never closes its output.
                 self.send(&GuestMessage::Exited {
                     process: MAIN,
                     status: ExitStatus::Code(0),

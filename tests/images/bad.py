@@ -222,7 +222,7 @@ def bombs():
     add("bomb-zstd", "6 GiB of zeros in 200 KB of zstd; all digests are right",
         oci("bomb-zstd", zstd_frame(*blocks), ZSTD, diff_ids=[BOMB_DIFF_ID]) + END)
     outer = gz(entry("padding", size=BOMB)) + chunk * (BOMB // (64 * MIB)) + gz(docker("bomb-outer") + END)
-    add("bomb-outer", "the archive is gzip, with 6 GiB of zeros in a member nobody needs", outer, "either")
+    add("bomb-outer", "the archive is gzip, with 6 GiB of zeros in a member that is not needed", outer, "either")
 
 
 def digests():

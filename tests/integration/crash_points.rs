@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::process::{Child, Stdio};
 
-use moat::halt::{FILE_POINTS, NETWORK_POINTS, POINTS};
+use moat_records::failpoint::{FILE_POINTS, NETWORK_POINTS, POINTS};
 
 use crate::support::{Moat, eventually, kill_9, names_in, processes_of, vm_processes};
 
@@ -33,17 +33,20 @@ fn words(pid: i32) -> Vec<String> {
 }
 
 fn monitors(moat: &Moat) -> Vec<i32> {
-    processes_of(moat.root()).into_iter().filter(|pid| words(*pid).iter().any(|w| w == "monitor")).collect()
+    processes_of(moat.root())
+        .into_iter()
+        .filter(|pid| words(*pid).iter().any(|w| w.ends_with("/moat-monitor")))
+        .collect()
 }
 
 fn vms(moat: &Moat) -> Vec<i32> {
     names_in(&moat.root().join("containers")).iter().flat_map(|id| vm_processes(id)).collect()
 }
 
-/// Starts a command that stands still at `point` and waits until somebody does; false when it ended before.
+/// Starts a command and waits until it or its monitor stands still at `point`; false when it ended before.
 fn halt(moat: &Moat, point: &str, args: &[&str]) -> (Child, bool) {
     let mut command = moat.command(args);
-    command.env("MOAT_HALT_AT", point).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    command.env("MOAT_FAILPOINT", point).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     let mut child = command.spawn().expect("moat starts");
     let mut reached = false;
     eventually(&format!("{point} of {args:?}"), || {
@@ -85,7 +88,7 @@ fn check(moat: &Moat, context: &str) {
             assert_eq!(vm_processes(&id), Vec::<i32>::new(), "{context}: it still runs");
         } else if monitors(moat).is_empty() {
             // It may have ended after the list was made; then the next one says so.
-            assert!(!list(moat).contains(&(id, true)), "{context}: listed as running and nobody runs it");
+            assert!(!list(moat).contains(&(id, true)), "{context}: listed as running and no monitor runs it");
         }
     }
     let ids = moat.containers();
@@ -188,7 +191,7 @@ fn crash_network(moat: &Moat, point: &str, victim: Victim) {
     let leaves = matches!(point, "network.left" | "network.unplugged");
     // The monitor inherits the place where it is to halt from the command that starts it.
     let mut run = moat.command(["run", "-d", "--name", "box", "localhost/busybox", "sleep", "100000"]);
-    run.env("MOAT_HALT_AT", point).stdout(Stdio::null()).status().expect("it starts");
+    run.env("MOAT_FAILPOINT", point).stdout(Stdio::null()).status().expect("it starts");
     let verb = if leaves { "disconnect" } else { "connect" };
     let network = if leaves { "bridge" } else { "shop" };
     crash_command(moat, point, victim, &["network", verb, network, "box"]);
@@ -236,7 +239,7 @@ fn a_hundred_times() {
             // The monitor inherits the place where it is to halt from the command that starts it.
             let mut run =
                 moat.command(["run", "-d", "--name", "box", "localhost/busybox", "sleep", "100000"]);
-            run.env("MOAT_HALT_AT", point).stdout(Stdio::null()).status().expect("it starts");
+            run.env("MOAT_FAILPOINT", point).stdout(Stdio::null()).status().expect("it starts");
             crash_command(&moat, point, victim, &["stop", "-t", "0", "box"]);
             rounds += 1;
         }

@@ -353,7 +353,7 @@ fn what_is_committed_unpacks_elsewhere() {
     for (name, facts) in &theirs {
         assert_eq!(Some(facts), ours.get(name), "{name}");
     }
-    // Where the engine mounts something there is a place for it, which is nobody's change.
+    // Where the engine mounts something there is a place for it, which is no change of the user's.
     let places = ["dev", "proc", "sys", "etc/hostname", "etc/hosts", "etc/resolv.conf"];
     let more = ours.keys().filter(|name| !theirs.contains_key(*name));
     let more: Vec<_> =

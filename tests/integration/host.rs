@@ -28,7 +28,7 @@ fn the_doctor_names_what_is_missing() {
 fn a_missing_or_corrupt_kernel_is_a_clear_error() {
     let moat = Moat::with(&["busybox"]);
     let libexec = tempfile::tempdir().expect("a directory");
-    for file in ["moat-vmm", "initramfs.cpio"] {
+    for file in ["moat-monitor", "moat-vmm", "initramfs.cpio"] {
         std::fs::copy(crate::support::dist().join("libexec/moat").join(file), libexec.path().join(file))
             .expect("copied");
     }

@@ -211,7 +211,7 @@ fn restart_policies_bring_containers_back() {
     run("unless", "unless-stopped", "echo run; sleep 100000");
     moat.run(["stop", "-t", "0", "unless"]).ok();
     let started = moat.run(["boot"]).ok();
-    assert_eq!(started, "always\n", "not what somebody had stopped, unless it is to run always");
+    assert_eq!(started, "always\n", "not what a user had stopped, unless it is to run always");
     moat.run(["stop", "always"]).ok();
     moat.run(["start", "unless"]).ok();
     crate::support::kill_9(monitor_of(&id_of(&moat, "unless")));

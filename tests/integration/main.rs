@@ -8,6 +8,7 @@ mod crash;
 mod crash_points;
 mod databases;
 mod exec;
+mod execs;
 mod files;
 mod host;
 mod images;

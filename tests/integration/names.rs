@@ -52,7 +52,7 @@ fn nobody_has_a_name_on_another_network() {
     moat.sleeper(&["--name", "db", "--network", "back"]);
     moat.sleeper(&["--name", "usual"]);
     moat.sleeper(&["--name", "alone", "--network", "none"]);
-    // Nobody answers at this address: what is asked of the outside fails soon.
+    // No server answers at this address: what is asked of the outside fails soon.
     moat.sleeper(&["--name", "other", "--dns", "127.0.0.153"]);
     for name in ["alone", "other"] {
         moat.run(["exec", name, "nslookup", "-type=a", "db"]).code(1);

@@ -138,7 +138,7 @@ fn a_running_container_joins_networks_and_leaves_them() {
     moat.run(["restart", "-t", "0", "client"]).ok();
     assert_eq!(exec(&moat, "client", interfaces), "eth0 eth1 eth2 lo\n");
     assert!(fetch().ok().contains("hello from web"));
-    // A published port is where the server is reached, on whatever network.
+    // The server is reached at its published port also after it has moved to another network.
     moat.run(["network", "connect", "back", "web"]).ok();
     moat.run(["network", "disconnect", "shop", "web"]).ok();
     for address in ["127.0.0.1:18081", "[::1]:18081"] {

@@ -57,7 +57,7 @@ fn limits_are_those_that_were_asked_for() {
 #[test]
 fn an_init_reaps_orphans_and_passes_signals_on() {
     let moat = Moat::with(&["busybox"]);
-    // The orphans' parent is gone before they end; whoever is PID 1 has to reap them.
+    // The orphans' parent is gone before they end; PID 1 has to reap them.
     let script = "for i in 1 2 3; do (sleep 0.2 &) ; done; sleep 1; ps -o stat | grep -c Z; trap 'exit 9' TERM; echo up; while true; do sleep 0.1; done";
     moat.run(["run", "-d", "--init", "--name", "box", "localhost/busybox", "sh", "-c", script]).ok();
     eventually("it to be up", || moat.run(["logs", "box"]).ok().ends_with("up\n"));

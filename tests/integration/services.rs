@@ -129,7 +129,7 @@ fn packages_are_fetched_from_a_mirror_on_the_host() {
                   && apt-get update >/dev/null && apt-get install -y moat-hello >/dev/null && moat-hello";
     let run = ["run", "--rm", "--add-host", "mirror:host-gateway", "localhost/debian", "sh", "-c", script];
     assert_eq!(moat.run(run).code(0).text(), "hello from a package\n");
-    // Without that line the host is out of reach, whatever its address.
+    // Without that line the host is out of reach, also at the gateway's address.
     let gateway = moat.run(["network", "inspect", "-f", "{{(index .IPAM.Config 0).Gateway}}", "bridge"]).ok();
     let knock = format!("exec 3<>/dev/tcp/{}/18099", gateway.trim());
     moat.run(["run", "--rm", "localhost/debian", "timeout", "10", "bash", "-c", &knock]).code(124);

@@ -65,7 +65,7 @@ fn a_slow_reader_slows_the_writer_and_grows_nothing() {
     stdout.read_exact(&mut byte).expect("output");
     let id = moat.run(["ps", "-q", "--no-trunc"]).ok().lines().next().expect("it runs").to_owned();
     let monitor = monitor_of(&id);
-    // Nobody reads for a while; what is under way can only be what sockets hold.
+    // The client does not read for a while; what is under way can only be what sockets hold.
     std::thread::sleep(std::time::Duration::from_secs(3));
     let resident = resident_kib(monitor);
     assert!(resident < 16 << 10, "the monitor holds {resident} KiB");

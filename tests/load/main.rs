@@ -69,15 +69,20 @@ fn standard_input_is_as_good_as_a_file() {
 }
 
 #[test]
-fn other_tools_read_the_store() {
+fn other_tools_read_what_is_saved() {
     let moat = Moat::with(&["busybox", "nginx"]);
-    let layout = moat.root().join("images");
+    let layout = moat.root().join("layout");
     let layout = layout.to_str().expect("a UTF-8 path");
     let run = |program: &str, args: &[&str]| {
         let output = Command::new(program).args(args).output().expect("the program runs");
         assert!(output.status.success(), "{program} {args:?}: {}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout).expect("text")
     };
+    let archive = moat.root().join("saved.tar");
+    let archive = archive.to_str().expect("a UTF-8 path");
+    moat.run(["save", "-o", archive, "localhost/busybox", "localhost/nginx"]).ok();
+    std::fs::create_dir(layout).expect("a directory");
+    run("tar", &["-xf", archive, "-C", layout]);
     assert_eq!(
         run("umoci", &["ls", "--layout", layout]),
         "localhost/busybox:latest\nlocalhost/nginx:latest\n"

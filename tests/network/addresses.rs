@@ -2,13 +2,23 @@
 
 use std::collections::BTreeSet;
 
-use moat::network::request::{Join, NetworkRequest};
-use moat::network::{CreateNetwork, NetworkError};
-use moat::record::Lock;
+use moat_network::request::{Join, NetworkRequest};
+use moat_network::{CreateNetwork, NetworkError};
+use moat_records::record::Lock;
+use moat_test_harness::{Test, tests};
 
 use crate::host::{Host, alone, ip, on, publishing};
 
-#[test]
+pub const TESTS: &[Test] = tests![
+    many_at_once_get_different_addresses,
+    what_the_host_uses_is_left_alone,
+    certain_addresses_are_given_or_refused,
+    a_network_inside_a_wider_route_is_no_conflict,
+    a_network_that_was_removed_meanwhile_is_not_found,
+    nobody_joins_a_network_that_is_going,
+    the_world_may_be_meant_to_see_the_containers_addresses,
+];
+
 fn many_at_once_get_different_addresses() {
     alone(|| {
         let host = Host::new();
@@ -26,7 +36,6 @@ fn many_at_once_get_different_addresses() {
     });
 }
 
-#[test]
 fn what_the_host_uses_is_left_alone() {
     alone(|| {
         let host = Host::new();
@@ -42,7 +51,6 @@ fn what_the_host_uses_is_left_alone() {
     });
 }
 
-#[test]
 fn certain_addresses_are_given_or_refused() {
     alone(|| {
         let host = Host::new();
@@ -68,21 +76,21 @@ fn certain_addresses_are_given_or_refused() {
             ("10.5.0.255", "no configured subnet contains"),
             ("10.6.0.1", "no configured subnet contains"),
         ] {
-            let error = host.networks.attach(&host.config("b", at(address))).unwrap_err().to_string();
+            let error =
+                host.networks.attach(&host.config("b", at(address)).member()).unwrap_err().to_string();
             assert!(error.contains(why), "{address}: {error}");
         }
-        let error = host.networks.attach(&host.config("b", on("green"))).unwrap_err();
+        let error = host.networks.attach(&host.config("b", on("green")).member()).unwrap_err();
         assert_eq!(error.to_string(), "network green not found");
         let red = host.networks.find("red").unwrap();
         let error = host.networks.remove(&red).unwrap_err().to_string();
         assert!(error.contains("has active endpoints (name:\"a\""), "{error}");
         host.networks.release(&one.attached.attachment.container).unwrap();
         host.networks.remove(&red).unwrap();
-        assert!(!moat::network::link::exists(&red.bridge));
+        assert!(!moat_network::link::exists(&red.bridge));
     });
 }
 
-#[test]
 fn a_network_inside_a_wider_route_is_no_conflict() {
     alone(|| {
         let host = Host::new();
@@ -102,7 +110,6 @@ fn a_network_inside_a_wider_route_is_no_conflict() {
     });
 }
 
-#[test]
 fn a_network_that_was_removed_meanwhile_is_not_found() {
     alone(|| {
         let host = Host::new();
@@ -113,7 +120,6 @@ fn a_network_that_was_removed_meanwhile_is_not_found() {
     });
 }
 
-#[test]
 fn nobody_joins_a_network_that_is_going() {
     alone(|| {
         let host = Host::new();
@@ -131,10 +137,10 @@ fn nobody_joins_a_network_that_is_going() {
                 }
             });
             while !makers.is_finished() {
-                match host.networks.attach(&config) {
+                match host.networks.attach(&config.member()) {
                     Ok(attached) => {
                         let joined = &attached.unwrap().attachment.endpoints[0].network;
-                        // While somebody is on it nobody removes it.
+                        // While a container is on it no command removes it.
                         let networks = host.networks.list().unwrap();
                         assert!(networks.iter().any(|network| network.id == *joined), "it is gone");
                         host.networks.release(&config.id).unwrap();
@@ -147,7 +153,6 @@ fn nobody_joins_a_network_that_is_going() {
     });
 }
 
-#[test]
 fn the_world_may_be_meant_to_see_the_containers_addresses() {
     alone(|| {
         let host = Host::new();

@@ -2,11 +2,18 @@
 
 use std::net::Ipv4Addr;
 
-use moat::network::request::Join;
-use moat::network::{CreateNetwork, NetworkError};
+use moat_network::request::Join;
+use moat_network::{CreateNetwork, NetworkError};
+use moat_test_harness::{Test, tests};
 
 use crate::frame;
 use crate::host::{Guest, HOST, Host, WORLD, alone, on, publishing};
+
+pub const TESTS: &[Test] = tests![
+    who_joins_is_let_in_and_who_leaves_is_not,
+    nobody_joins_twice_or_without_a_place,
+    published_ports_follow_the_way_out,
+];
 
 const RED: &str = "10.5.0.0/24";
 const BLUE: &str = "10.6.0.0/24";
@@ -18,7 +25,6 @@ fn create(host: &Host, name: &str, subnet: &str) {
         .unwrap();
 }
 
-#[test]
 fn who_joins_is_let_in_and_who_leaves_is_not() {
     alone(|| {
         let host = Host::new();
@@ -59,13 +65,12 @@ fn who_joins_is_let_in_and_who_leaves_is_not() {
     });
 }
 
-#[test]
 fn nobody_joins_twice_or_without_a_place() {
     alone(|| {
         let host = Host::new();
         create(&host, "red", RED);
         let guest = host.run("a", on("red"));
-        let refused = |join: &Join| host.networks.join(&guest.config, join).unwrap_err();
+        let refused = |join: &Join| host.networks.join(&guest.config.member(), join).unwrap_err();
         let twice = "endpoint with name a already exists in network red";
         assert_eq!(refused(&Join::new("red")).to_string(), twice);
         assert!(matches!(refused(&Join::new("green")), NetworkError::NotFound(_)));
@@ -73,8 +78,8 @@ fn nobody_joins_twice_or_without_a_place() {
         let at = |address: &str| Join { ipv4: Some(address.parse().unwrap()), ..Join::new("blue") };
         assert!(matches!(refused(&at("10.6.0.1")), NetworkError::AddressTaken { .. }));
         assert!(matches!(refused(&at("10.5.0.9")), NetworkError::Invalid(_)));
-        let nobody = host.config("b", on("red"));
-        assert!(matches!(host.networks.join(&nobody, &at("10.6.0.9")), Err(NetworkError::NoCards)));
+        let idle = host.config("b", on("red"));
+        assert!(matches!(host.networks.join(&idle.member(), &at("10.6.0.9")), Err(NetworkError::NoCards)));
         // Nothing has changed.
         assert_eq!(
             host.networks.attachment(&guest.config.id).unwrap().as_ref(),
@@ -83,7 +88,6 @@ fn nobody_joins_twice_or_without_a_place() {
     });
 }
 
-#[test]
 fn published_ports_follow_the_way_out() {
     alone(|| {
         let host = Host::new();

@@ -1,12 +1,22 @@
-//! What is left when somebody is killed at a bad moment, somebody else meddles, or the host is booted again.
+//! What is left when a monitor is killed at a bad moment, another program meddles, or the host is booted again.
 
 use std::net::{Ipv4Addr, UdpSocket};
 
-use moat::network::CreateNetwork;
-use moat::network::firewall::Firewall;
+use moat_network::CreateNetwork;
+use moat_network::firewall::Firewall;
+use moat_test_harness::{Test, tests};
 
 use crate::frame;
 use crate::host::{Cable, Host, WORLD, alone, ip, mac_of, on, own_v6, publishing, set, shown};
+
+pub const TESTS: &[Test] = tests![
+    half_a_bridge_is_finished,
+    a_host_that_was_closed_stays_closed,
+    a_host_that_was_open_stays_open,
+    what_was_turned_on_before_a_boot_is_past,
+    a_host_without_ipv6_forwarding_stays_closed_for_ipv6,
+    records_outlive_the_host_and_nothing_else_does,
+];
 
 const LAN_MAC: [u8; 6] = [0x02, 0, 0, 0, 0, 0x0a];
 const LAN: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 9);
@@ -18,13 +28,12 @@ fn lan(host: &Host) -> Cable {
     cable
 }
 
-#[test]
 fn half_a_bridge_is_finished() {
     alone(|| {
         let host = Host::new();
         let wanted = CreateNetwork { name: "red".to_owned(), ipv6: true, ..CreateNetwork::default() };
         let red = host.networks.create(wanted).unwrap();
-        // As far as somebody got who was killed.
+        // As far as a command got that was killed.
         ip(&format!("link add {} type bridge", red.bridge));
         ip(&format!("addr add {}/{} dev {}", red.ipv4.gateway, red.ipv4.subnet.prefix_len(), red.bridge));
         let guest = host.run("a", on("red"));
@@ -39,7 +48,6 @@ fn half_a_bridge_is_finished() {
     });
 }
 
-#[test]
 fn a_host_that_was_closed_stays_closed() {
     alone(|| {
         let host = Host::new();
@@ -66,7 +74,6 @@ fn a_host_that_was_closed_stays_closed() {
     });
 }
 
-#[test]
 fn a_host_that_was_open_stays_open() {
     alone(|| {
         let host = Host::new();
@@ -78,7 +85,6 @@ fn a_host_that_was_open_stays_open() {
     });
 }
 
-#[test]
 fn what_was_turned_on_before_a_boot_is_past() {
     alone(|| {
         let host = Host::new();
@@ -94,7 +100,6 @@ fn what_was_turned_on_before_a_boot_is_past() {
     });
 }
 
-#[test]
 fn a_host_without_ipv6_forwarding_stays_closed_for_ipv6() {
     alone(|| {
         let host = Host::new();
@@ -120,7 +125,6 @@ fn a_host_without_ipv6_forwarding_stays_closed_for_ipv6() {
     });
 }
 
-#[test]
 fn records_outlive_the_host_and_nothing_else_does() {
     alone(|| {
         let host = Host::new();

@@ -2,20 +2,26 @@
 
 use std::net::UdpSocket;
 
-use moat::engine::config::ContainerConfig;
-use moat::network::CreateNetwork;
-use moat::network::request::NetworkRequest;
+use moat_containers::config::ContainerConfig;
+use moat_network::CreateNetwork;
+use moat_network::request::NetworkRequest;
+use moat_test_harness::{Test, tests};
 
 use crate::frame;
 use crate::host::{Guest, HOST, Host, WORLD, WORLD_MAC, alone, ip, mac_of, on, own_v6, publishing};
 
-/// The next datagram to its address. A bridge that does not know yet where somebody is sends to all.
+pub const TESTS: &[Test] = tests![
+    a_flow_goes_where_the_port_is_now,
+    a_flow_that_began_before_the_container_reaches_it,
+    a_flow_over_ipv6_goes_where_the_port_is_now,
+];
+
+/// The next datagram to its address. A bridge that does not know yet where an address is sends to all.
 fn for_it(guest: &Guest) -> String {
     let own = |frame: &[u8]| frame::parse_udp(frame).filter(|datagram| datagram.to.0 == guest.ip());
     guest.cable().receive(own).text
 }
 
-#[test]
 fn a_flow_goes_where_the_port_is_now() {
     alone(|| {
         let host = Host::new();
@@ -32,8 +38,8 @@ fn a_flow_goes_where_the_port_is_now() {
         assert_eq!(world.datagram().text, "answer");
         host.networks.release(&config.id).unwrap();
         first.kill();
-        say("to nobody");
-        // Somebody else has its address now, and the container another one.
+        say("to no container");
+        // Another container has its address now, and the container a new one.
         let other = host.run("b", publishing(&[]));
         assert_eq!(other.ip(), address);
         let again = host.start(&config);
@@ -46,7 +52,6 @@ fn a_flow_goes_where_the_port_is_now() {
     });
 }
 
-#[test]
 fn a_flow_that_began_before_the_container_reaches_it() {
     alone(|| {
         let host = Host::new();
@@ -58,7 +63,7 @@ fn a_flow_that_began_before_the_container_reaches_it() {
         say("to the host");
         server.recv(&mut [0; 100]).unwrap();
         drop(server);
-        // A flow of somebody else to the same port in the world is nobody's business.
+        // A flow of another container to the same port in the world stays.
         client.cable().send(&client.datagram(1, (WORLD, 5353), "question"));
         let asked = world.datagram().from;
         let guest = host.run("a", publishing(&["5353:53/udp"]));
@@ -69,7 +74,6 @@ fn a_flow_that_began_before_the_container_reaches_it() {
     });
 }
 
-#[test]
 fn a_flow_over_ipv6_goes_where_the_port_is_now() {
     alone(|| {
         let host = Host::new();

@@ -9,14 +9,14 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
-use moat::engine::config::ContainerConfig;
-use moat::network::attach::Attached;
-use moat::network::endpoint::Endpoint;
-use moat::network::port::PortRequest;
-use moat::network::request::{ExtraHost, Join, NetworkRequest};
-use moat::network::{Networks, tap};
-use moat::record::Lock;
-use moat::root::Root;
+use moat_containers::config::ContainerConfig;
+use moat_network::attach::Attached;
+use moat_network::endpoint::Endpoint;
+use moat_network::port::PortRequest;
+use moat_network::request::{ExtraHost, Join, NetworkRequest};
+use moat_network::{Networks, tap};
+use moat_records::record::Lock;
+use moat_records::root::Root;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sched::{CloneFlags, unshare};
 use serde_json::json;
@@ -31,24 +31,8 @@ pub const HOST: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 1);
 pub const WORLD: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 9);
 pub const WORLD_MAC: [u8; 6] = [0x02, 0, 0, 0, 0, 9];
 
-/// Whether the tests can run. Without root they fail unless they are told not to.
-fn has_root() -> bool {
-    if nix::unistd::geteuid().is_root() {
-        return true;
-    }
-    assert!(
-        std::env::var_os("MOAT_TEST_WITHOUT_ROOT").is_some(),
-        "this test makes a network namespace and needs root; MOAT_TEST_WITHOUT_ROOT=1 leaves it out"
-    );
-    eprintln!("not run: it needs root");
-    false
-}
-
 /// Runs a test in a thread with a network namespace of its own.
 pub fn alone(test: impl FnOnce() + Send + 'static) {
-    if !has_root() {
-        return;
-    }
     let thread = std::thread::spawn(|| {
         unshare(CloneFlags::CLONE_NEWNET).expect("a network namespace");
         ip("link set lo up");
@@ -146,8 +130,8 @@ impl Host {
         let directory = self.root.containers().join(config.id.as_str());
         std::fs::create_dir_all(&directory).expect("a directory");
         let lock_path = directory.join("lock");
-        let lock = Lock::attempt(&lock_path).expect("a lock").expect("nobody has it");
-        let attached = self.networks.attach(config).expect("networks").expect("some");
+        let lock = Lock::attempt(&lock_path).expect("a lock").expect("it is free");
+        let attached = self.networks.attach(&config.member()).expect("networks").expect("some");
         let taps = attached.open_taps(1).expect("taps");
         let cables = taps.into_iter().map(|mut queues| Cable::new(queues.remove(0))).collect();
         let guest = Guest { config: config.clone(), attached, cables, lock_path, _lock: lock };
@@ -157,7 +141,7 @@ impl Host {
 
     /// The container joins one more network, and has one more cable in its hands.
     pub fn join(&self, guest: &mut Guest, join: Join) -> Endpoint {
-        let (after, held) = self.networks.join(&guest.config, &join).expect("a network");
+        let (after, held) = self.networks.join(&guest.config.member(), &join).expect("a network");
         let endpoint = after.endpoints.last().expect("an endpoint").clone();
         guest.cables.push(Cable::new(endpoint.open_tap(1).expect("a tap").remove(0)));
         guest.attached.change(after, held);

@@ -1,5 +1,5 @@
 //! Networks on the host without a virtual machine: each test is a host in a network namespace of its own, and a guest is
-//! whoever holds the tap.
+//! the test that holds the tap.
 //!
 //! That something is dropped is proved by what comes after it: on one cable frames keep their order.
 
@@ -15,3 +15,19 @@ mod ports;
 mod tables;
 mod v6;
 mod walls;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let modules = [
+        addresses::TESTS,
+        change::TESTS,
+        crash::TESTS,
+        flows::TESTS,
+        ports::TESTS,
+        tables::TESTS,
+        v6::TESTS,
+        walls::TESTS,
+    ];
+    moat_test_harness::run("makes a network namespace", &modules)
+}

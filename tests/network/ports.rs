@@ -1,13 +1,22 @@
-//! Published ports, and what is left when somebody is killed.
+//! Published ports, and what is left when a monitor is killed.
 
 use std::net::{Ipv4Addr, UdpSocket};
 
+use moat_test_harness::{Test, tests};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 use crate::host::{HOST, Host, WORLD, alone, publishing};
 use crate::{frame, tables};
 
-#[test]
+pub const TESTS: &[Test] = tests![
+    the_world_reaches_published_ports_and_nothing_else,
+    the_host_reaches_published_ports_at_all_its_addresses,
+    containers_reach_each_other_by_published_ports,
+    a_killed_monitor_leaves_nothing_for_long,
+    a_flushed_firewall_is_made_anew_for_all,
+    a_thousand_ports_are_published_at_once,
+];
+
 fn the_world_reaches_published_ports_and_nothing_else() {
     alone(|| {
         let host = Host::new();
@@ -23,7 +32,7 @@ fn the_world_reaches_published_ports_and_nothing_else() {
         send((HOST, 5354), "not published");
         send((HOST, 5353), "published");
         let seen = guest.cable().datagram();
-        // Whoever it is, the container sees it.
+        // The container sees the sender's own address.
         assert_eq!((seen.from, seen.to), ((WORLD, 4000), (guest.ip(), 53)));
         assert_eq!(seen.text, "published");
         guest.cable().send(&guest.datagram(53, (WORLD, 4000), "answer"));
@@ -32,7 +41,6 @@ fn the_world_reaches_published_ports_and_nothing_else() {
     });
 }
 
-#[test]
 fn the_host_reaches_published_ports_at_all_its_addresses() {
     alone(|| {
         let host = Host::new();
@@ -54,7 +62,6 @@ fn the_host_reaches_published_ports_at_all_its_addresses() {
     });
 }
 
-#[test]
 fn containers_reach_each_other_by_published_ports() {
     alone(|| {
         let host = Host::new();
@@ -70,7 +77,6 @@ fn containers_reach_each_other_by_published_ports() {
     });
 }
 
-#[test]
 fn a_killed_monitor_leaves_nothing_for_long() {
     alone(|| {
         let host = Host::new();
@@ -79,10 +85,10 @@ fn a_killed_monitor_leaves_nothing_for_long() {
         let address = guest.ip();
         let tap = guest.attached.attachment.endpoints[0].tap.clone();
         let taken = host.config("b", publishing(&["5353:53/udp"]));
-        let error = host.networks.attach(&taken).unwrap_err().to_string();
+        let error = host.networks.attach(&taken.member()).unwrap_err().to_string();
         assert!(error.contains("port is already allocated by container a"), "{error}");
         guest.kill();
-        assert!(!moat::network::link::exists(&tap));
+        assert!(!moat_network::link::exists(&tap));
         assert_eq!(host.networks.attachments().unwrap().len(), 1);
         // The next container finds everything free.
         let next = host.start(&taken);
@@ -93,18 +99,17 @@ fn a_killed_monitor_leaves_nothing_for_long() {
         host.networks.release(&next.attached.attachment.container).unwrap();
         assert!(host.networks.attachments().unwrap().is_empty());
         // A root directory that may be deleted leaves no bridge.
-        assert!(!moat::network::link::exists(&next.attached.attachment.endpoints[0].bridge));
+        assert!(!moat_network::link::exists(&next.attached.attachment.endpoints[0].bridge));
         // Released twice is released.
         host.networks.release(&next.attached.attachment.container).unwrap();
     });
 }
 
-#[test]
 fn a_flushed_firewall_is_made_anew_for_all() {
     alone(|| {
         let host = Host::new();
         let first = host.run("a", publishing(&["5353:53/udp"]));
-        moat::network::firewall::Firewall::open().unwrap().uninstall().unwrap();
+        moat_network::firewall::Firewall::open().unwrap().uninstall().unwrap();
         let _second = host.run("b", publishing(&[]));
         let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
         socket.send_to(b"question", ("127.0.0.1", 5353)).unwrap();
@@ -112,7 +117,6 @@ fn a_flushed_firewall_is_made_anew_for_all() {
     });
 }
 
-#[test]
 fn a_thousand_ports_are_published_at_once() {
     alone(|| {
         let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
@@ -130,7 +134,7 @@ fn a_thousand_ports_are_published_at_once() {
         guest.kill();
         // And once more, with the rules gone before the container.
         let guest = host.run("a", publishing(&["20000-20999:30000-30999/udp"]));
-        moat::network::firewall::Firewall::open().unwrap().uninstall().unwrap();
+        moat_network::firewall::Firewall::open().unwrap().uninstall().unwrap();
         host.networks.release(&guest.config.id).unwrap();
         assert!(host.networks.attachments().unwrap().is_empty());
     });

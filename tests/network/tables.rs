@@ -3,8 +3,16 @@
 use std::net::UdpSocket;
 
 use moat_netlink::{CREATE, DUMP, Messages, Socket, attributes};
+use moat_test_harness::{Test, tests};
 
 use crate::host::{Host, alone, publishing, shown};
+
+pub const TESTS: &[Test] = tests![
+    nothing_is_left_of_who_is_gone,
+    one_table_that_is_missing_is_made_anew,
+    rules_of_another_version_are_replaced,
+    tables_of_another_shape_are_replaced,
+];
 
 pub const BRIDGE: u8 = 7;
 pub const INET: u8 = 1;
@@ -82,7 +90,6 @@ fn marker(family: u8) -> String {
     names(family, GET_SET).into_iter().find(|name| name.starts_with("rules-")).unwrap()
 }
 
-#[test]
 fn nothing_is_left_of_who_is_gone() {
     alone(|| {
         let host = Host::new();
@@ -98,7 +105,6 @@ fn nothing_is_left_of_who_is_gone() {
     });
 }
 
-#[test]
 fn one_table_that_is_missing_is_made_anew() {
     alone(|| {
         let host = Host::new();
@@ -116,7 +122,7 @@ fn one_table_that_is_missing_is_made_anew() {
             assert_eq!(socket.recv(&mut buffer).unwrap(), 6);
             host.networks.release(&next.config.id).unwrap();
         }
-        // Who goes while both are missing goes all the same.
+        // A container that ends while both are missing is released all the same.
         meddle(BRIDGE, &[(DELETE_TABLE, None)]);
         meddle(INET, &[(DELETE_TABLE, None)]);
         host.networks.release(&first.config.id).unwrap();
@@ -124,7 +130,6 @@ fn one_table_that_is_missing_is_made_anew() {
     });
 }
 
-#[test]
 fn rules_of_another_version_are_replaced() {
     alone(|| {
         let host = Host::new();
@@ -154,7 +159,6 @@ fn rules_of_another_version_are_replaced() {
     });
 }
 
-#[test]
 fn tables_of_another_shape_are_replaced() {
     alone(|| {
         let host = Host::new();

@@ -2,11 +2,21 @@
 
 use std::net::{Ipv6Addr, UdpSocket};
 
-use moat::network::CreateNetwork;
-use moat::network::mac::link_local;
+use moat_network::CreateNetwork;
+use moat_network::mac::link_local;
+use moat_test_harness::{Test, tests};
 
 use crate::frame::{self, Frame};
 use crate::host::{Guest, Host, alone, on};
+
+pub const TESTS: &[Test] = tests![
+    nobody_plays_the_router_or_another_neighbour,
+    addresses_cannot_be_forged_and_networks_without_ipv6_have_none,
+    ports_are_published_at_ipv6_addresses,
+    nothing_hides_in_fragments,
+    the_hosts_services_are_not_the_containers,
+    networks_do_not_reach_each_other,
+];
 
 const ALL_NODES: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
 const TO_ALL_NODES: [u8; 6] = [0x33, 0x33, 0, 0, 0, 1];
@@ -25,13 +35,12 @@ fn local(guest: &Guest) -> Ipv6Addr {
     link_local(guest.attached.attachment.endpoints[0].mac)
 }
 
-/// An ICMPv6 message to all nodes. Its checksum is wrong, which nobody on the way looks at.
+/// An ICMPv6 message to all nodes. Its checksum is wrong, which is not checked on the way.
 fn to_all(guest: &Guest, from: Ipv6Addr, kind: u8, body: &[u8]) -> Frame {
     let content = [&[kind, 0, 0, 0, 0, 0, 0, 0][..], body].concat();
     frame::ipv6((guest.mac(), TO_ALL_NODES), 58, from, ALL_NODES, &content)
 }
 
-#[test]
 fn nobody_plays_the_router_or_another_neighbour() {
     alone(|| {
         let host = Host::new();
@@ -39,7 +48,7 @@ fn nobody_plays_the_router_or_another_neighbour() {
         let gateway = one.attached.attachment.endpoints[0].gateway6.expect("IPv6");
         let send = |from, kind, body: &[u8]| one.cable().send(&to_all(&one, from, kind, body));
         // A router's advertisement and redirection; the address of the gateway, of another; a question as another; a claim
-        // while nobody has an address yet.
+        // before the container has an address.
         send(local(&one), 134, &[0; 8]);
         send(local(&one), 137, &[0; 32]);
         send(address(&one), 136, &gateway.octets());
@@ -55,7 +64,6 @@ fn nobody_plays_the_router_or_another_neighbour() {
     });
 }
 
-#[test]
 fn addresses_cannot_be_forged_and_networks_without_ipv6_have_none() {
     alone(|| {
         let host = Host::new();
@@ -79,7 +87,6 @@ fn addresses_cannot_be_forged_and_networks_without_ipv6_have_none() {
     });
 }
 
-#[test]
 fn ports_are_published_at_ipv6_addresses() {
     alone(|| {
         let host = Host::new();
@@ -115,7 +122,6 @@ fn fragment(guest: &Guest, next: u8, at: u16, more: bool, content: &[u8]) -> Fra
     frame::ipv6((guest.mac(), TO_ALL_NODES), 44, address(guest), ALL_NODES, &content)
 }
 
-#[test]
 fn nothing_hides_in_fragments() {
     alone(|| {
         let host = Host::new();
@@ -145,7 +151,6 @@ fn nothing_hides_in_fragments() {
     });
 }
 
-#[test]
 fn the_hosts_services_are_not_the_containers() {
     alone(|| {
         let host = Host::new();
@@ -156,7 +161,7 @@ fn the_hosts_services_are_not_the_containers() {
         let endpoint = &intruder.attached.attachment.endpoints[0];
         let (bridge, gateway) = (endpoint.bridge.clone(), endpoint.gateway6.unwrap());
         let bridge_mac = crate::host::mac_of(&bridge);
-        let on_link = link_local(moat::network::mac::MacAddress(bridge_mac));
+        let on_link = link_local(moat_network::mac::MacAddress(bridge_mac));
         let is_usable = || !crate::host::shown(&format!("-6 addr show dev {bridge}")).contains("tentative");
         crate::host::eventually("the bridge has its addresses", is_usable);
         let service = UdpSocket::bind("[::]:7777").unwrap();
@@ -177,7 +182,6 @@ fn the_hosts_services_are_not_the_containers() {
     });
 }
 
-#[test]
 fn networks_do_not_reach_each_other() {
     alone(|| {
         let host = Host::new();

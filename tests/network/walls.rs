@@ -2,14 +2,29 @@
 
 use std::net::{Ipv4Addr, UdpSocket};
 
-use moat::network::CreateNetwork;
+use moat_network::CreateNetwork;
+use moat_test_harness::{Test, tests};
 
 use crate::frame;
 use crate::host::{Host, WORLD, alone, ip, on, publishing, set, with_host};
 
+pub const TESTS: &[Test] = tests![
+    the_world_sees_the_hosts_address,
+    addresses_cannot_be_forged,
+    neighbours_cannot_be_poisoned,
+    nobody_plays_the_dhcp_server,
+    containers_of_one_network_talk_and_those_of_others_do_not,
+    the_hosts_services_are_not_the_containers,
+    what_the_host_asks_is_answered,
+    the_metadata_service_is_out_of_reach,
+    internal_networks_lead_nowhere,
+    addresses_of_bridges_are_no_way_around,
+    tagged_frames_meet_the_same_walls,
+    the_metadata_service_is_not_behind_the_bridge,
+];
+
 const BROADCAST: [u8; 6] = [0xff; 6];
 
-#[test]
 fn the_world_sees_the_hosts_address() {
     alone(|| {
         let host = Host::new();
@@ -22,7 +37,6 @@ fn the_world_sees_the_hosts_address() {
     });
 }
 
-#[test]
 fn addresses_cannot_be_forged() {
     alone(|| {
         let host = Host::new();
@@ -39,7 +53,6 @@ fn addresses_cannot_be_forged() {
     });
 }
 
-#[test]
 fn neighbours_cannot_be_poisoned() {
     alone(|| {
         let host = Host::new();
@@ -47,7 +60,7 @@ fn neighbours_cannot_be_poisoned() {
         let own = (one.mac(), one.ip());
         let victim = (two.mac(), two.ip());
         let macs = (one.mac(), BROADCAST);
-        // It is the gateway; it is another container; somebody else is it; nonsense.
+        // It claims the gateway's address; another container's; its own for another container; nonsense.
         one.cable().send(&frame::arp(macs, 2, (one.mac(), one.gateway()), victim));
         one.cable().send(&frame::arp(macs, 2, (one.mac(), two.ip()), victim));
         one.cable().send(&frame::arp(macs, 2, (two.mac(), one.ip()), victim));
@@ -64,7 +77,6 @@ fn neighbours_cannot_be_poisoned() {
     });
 }
 
-#[test]
 fn nobody_plays_the_dhcp_server() {
     alone(|| {
         let host = Host::new();
@@ -76,7 +88,6 @@ fn nobody_plays_the_dhcp_server() {
     });
 }
 
-#[test]
 fn containers_of_one_network_talk_and_those_of_others_do_not() {
     alone(|| {
         let host = Host::new();
@@ -100,7 +111,6 @@ fn containers_of_one_network_talk_and_those_of_others_do_not() {
     });
 }
 
-#[test]
 fn the_hosts_services_are_not_the_containers() {
     alone(|| {
         let host = Host::new();
@@ -120,7 +130,6 @@ fn the_hosts_services_are_not_the_containers() {
     });
 }
 
-#[test]
 fn what_the_host_asks_is_answered() {
     alone(|| {
         let host = Host::new();
@@ -135,7 +144,6 @@ fn what_the_host_asks_is_answered() {
     });
 }
 
-#[test]
 fn the_metadata_service_is_out_of_reach() {
     alone(|| {
         let host = Host::new();
@@ -148,7 +156,6 @@ fn the_metadata_service_is_out_of_reach() {
     });
 }
 
-#[test]
 fn internal_networks_lead_nowhere() {
     alone(|| {
         let host = Host::new();
@@ -163,7 +170,6 @@ fn internal_networks_lead_nowhere() {
 }
 
 /// Frames to these addresses a bridge hands to the host as if they had come by the port itself.
-#[test]
 fn addresses_of_bridges_are_no_way_around() {
     alone(|| {
         let host = Host::new();
@@ -183,8 +189,8 @@ fn addresses_of_bridges_are_no_way_around() {
                         guest.cable().send(&frame::udp(macs, (from, 1), (to, 7777), b"intruder"));
                     }
                 }
-                let nobody = ([0; 6], crate::host::HOST);
-                guest.cable().send(&frame::arp(macs, 1, (guest.mac(), guest.ip()), nobody));
+                let asked = ([0; 6], crate::host::HOST);
+                guest.cable().send(&frame::arp(macs, 1, (guest.mac(), guest.ip()), asked));
             }
             // What the host does with a frame is done when this one, behind it, is answered.
             let macs = (guest.mac(), BROADCAST);
@@ -201,7 +207,6 @@ fn addresses_of_bridges_are_no_way_around() {
 }
 
 /// A tag in front of a packet hides nothing of it.
-#[test]
 fn tagged_frames_meet_the_same_walls() {
     alone(|| {
         let host = Host::new();
@@ -226,8 +231,7 @@ fn tagged_frames_meet_the_same_walls() {
     });
 }
 
-/// Not by the default route, and not over the bridge either when somebody there has the address.
-#[test]
+/// Not by the default route, and not over the bridge either when a container there has the address.
 fn the_metadata_service_is_not_behind_the_bridge() {
     alone(|| {
         let host = Host::new();

@@ -82,7 +82,7 @@ fn a_bomb_under_anothers_digest_harms_no_other() {
     assert_eq!(client.partial(), Vec::<String>::new());
     client.run(["pull", &good.name()]).ok();
     client.run(["rmi", &good.name()]).ok();
-    // The same when the connection broke before anybody could tell what it was.
+    // The same when the connection broke before the pull could tell what it was.
     let kept = client.moat.root().join("partial").join(&digest(&good.image.layer)[7..]);
     std::fs::write(kept, bomb).expect("a file");
     client.run(["pull", &good.name()]).ok();

@@ -1,4 +1,4 @@
-//! A pull that is killed: whatever the moment, the store is sound and the next pull completes.
+//! A pull that is killed at any moment: the store is sound and the next pull completes.
 
 use std::time::Duration;
 

@@ -163,7 +163,7 @@ fn a_first_contact_that_breaks_is_made_again() {
         for (count, mut stream) in listener.incoming().flatten().enumerate() {
             let address = address.clone();
             std::thread::spawn(move || match count {
-                // Who hangs up on what it has not read resets the connection.
+                // The end of a connection with bytes that were not read resets it.
                 0..3 => std::thread::sleep(Duration::from_millis(100)),
                 _ => tunnel(&mut stream, &address),
             });
@@ -233,7 +233,7 @@ fn who_says_little_of_what_we_have_is_left() {
     assert!(begun.elapsed() < Duration::from_secs(30), "{:?}", begun.elapsed());
 }
 
-/// A server that wants to know who we are.
+/// A server that asks for a user name and a password, or a token.
 fn curious(challenge: fn(&str) -> String) -> Liar {
     Liar::start(Image::new(10), move |request, _| {
         if request.path.starts_with("/token") {

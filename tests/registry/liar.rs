@@ -19,7 +19,7 @@ pub struct Request {
 }
 
 impl Request {
-    /// Who it says that it comes from.
+    /// Its `Authorization` header.
     pub fn authorization(&self) -> &str {
         self.headers.get("authorization").map(String::as_str).unwrap_or_default()
     }
@@ -31,7 +31,7 @@ pub enum Reply {
     Honest,
     /// A status, headers and a body, with the right length.
     Answer(u16, Vec<(&'static str, String)>, Vec<u8>),
-    /// Whatever this writes.
+    /// What this writes.
     Raw(Box<dyn FnOnce(&mut TcpStream) + Send>),
 }
 

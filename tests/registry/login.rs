@@ -154,7 +154,7 @@ fn a_push_asks_for_what_it_needs() {
     assert_eq!((manifest.method.as_str(), &*manifest.body), ("PUT", &*liar.image.manifest));
 }
 
-/// A helper that knows alice at whatever registry it was told about, and the directory that it is in.
+/// A helper that knows alice at the registry that it was told about, and the directory that it is in.
 fn make_helper(name: &str) -> (tempfile::TempDir, PathBuf) {
     let directory = tempfile::tempdir().expect("a temporary directory");
     let secret = directory.path().join("secret");

@@ -364,7 +364,7 @@ fn what_is_wrong_everywhere_is_told_once() {
     assert!(liar.asked("").is_empty());
 }
 
-/// A proxy that connects whoever asks to one server, wherever they want to go.
+/// A proxy that connects every client to one server, wherever it wants to go.
 fn proxy_to(server: &Liar) -> Liar {
     let address = server.address.clone();
     Liar::start(Image::new(10), move |_, _| {
@@ -387,7 +387,7 @@ fn the_proxy_and_plain_http_are_used_where_the_file_says() {
         !proxy.asked("registry.invalid:443").is_empty() && !proxy.asked("registry.invalid:80").is_empty()
     );
     let plain = server.asked("").len();
-    // Nobody said that this one may.
+    // The configuration does not allow it for this one.
     client
         .run(["pull", "-q", "strict.invalid/app:1"])
         .code(1)

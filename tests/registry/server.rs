@@ -17,7 +17,7 @@ pub struct Server {
 /// How it is reached.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Access {
-    /// Plain http, everybody.
+    /// Plain http, without a password.
     Open,
     /// https with a certificate of its own authority, and user `alice` with password `se:cret`.
     Guarded,
@@ -123,7 +123,7 @@ fn make_certificates(at: &Path) {
     run("openssl", &[&signed[..], &key[..]].concat());
 }
 
-/// Runs somebody else's program, and gives what it prints.
+/// Runs a program of the host's, and gives what it prints.
 #[track_caller]
 pub fn run(program: &str, args: &[&str]) -> String {
     let output = Command::new(program).args(args).stdin(Stdio::null()).output().expect("the program runs");

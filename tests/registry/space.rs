@@ -70,7 +70,7 @@ fn what_used_images_share_is_kept_once() {
     let client = Client::new();
     let first = Image::new(1_000_000);
     let mut config: serde_json::Value = serde_json::from_slice(&first.config).expect("JSON");
-    config["author"] = "somebody".into();
+    config["author"] = "an author".into();
     let config = config.to_string().into_bytes();
     let manifest = Image::manifest(&config, serde_json::json!([Image::describe(&first.layer)]));
     let second = Image { config, manifest: manifest.to_string().into_bytes(), ..first.clone() };

@@ -61,7 +61,7 @@ fn who_waits_for_another_pull_says_so_and_can_be_ended() {
     let mut first = start(&client, &format!("{}/app:1", liar.address), ": Pulling fs layer");
     eventually("the first pull to fetch", || !client.partial().is_empty());
     let mut second = start(&client, &format!("{}/app:2", liar.address), ": Waiting for another pull");
-    // Not SIGINT, which is ignored by whatever a shell has started in the background.
+    // Not SIGINT, which programs ignore that a shell has started in the background.
     kill(Pid::from_raw(second.id().cast_signed()), Signal::SIGTERM).expect("sent");
     assert_eq!(second.wait().expect("reaped").signal(), Some(Signal::SIGTERM as i32));
     kill_9(first.id().cast_signed());

@@ -267,8 +267,9 @@ pub fn vm_processes(id: &str) -> Vec<i32> {
 
 /// The monitor of container `id`.
 pub fn monitor_of(id: &str) -> i32 {
-    let found =
-        processes(|command| command.iter().any(|w| w == "monitor") && command.iter().any(|w| w == id));
+    let found = processes(|command| {
+        command.iter().any(|w| w.ends_with("/moat-monitor")) && command.iter().any(|w| w == id)
+    });
     let [pid] = found.as_slice() else { panic!("not one monitor of {id}: {found:?}") };
     *pid
 }

@@ -4,10 +4,21 @@ use std::fs;
 use std::path::Path;
 
 use moat_protocol::{ArchiveTask, ExitStatus, HostMessage};
+use moat_test_harness::{Test, tests};
 use tar::EntryType;
 
-use crate::machine::{Machine, PROCESS, REQUEST, has_root, shell};
+use crate::machine::{Machine, PROCESS, REQUEST, shell};
 use crate::tar::{list, names};
+
+pub const TESTS: &[Test] = tests![
+    a_container_that_did_nothing_has_changed_nothing,
+    a_working_directory_and_what_lies_beside_mount_points_is_a_change,
+    changes_are_listed_as_docker_lists_them,
+    a_layer_says_the_same_to_other_tools,
+    contents_count_where_times_have_been_set_back,
+    a_name_that_a_layer_cannot_have_is_refused,
+    a_container_stands_still_meanwhile_and_goes_on_whatever_happens,
+];
 
 fn prepare(root: &Path) {
     fs::create_dir_all(root.join("data/keep")).unwrap();
@@ -34,11 +45,7 @@ fn layer(freeze: bool) -> ArchiveTask {
     ArchiveTask::Layer { freeze }
 }
 
-#[test]
 fn a_container_that_did_nothing_has_changed_nothing() {
-    if !has_root() {
-        return;
-    }
     let mut machine = Machine::boot(|root| {
         // Nothing of what is mounted on is there, nor the directory that a link of the image names.
         fs::remove_dir_all(root.join("etc")).unwrap();
@@ -52,11 +59,7 @@ fn a_container_that_did_nothing_has_changed_nothing() {
     machine.shut_down();
 }
 
-#[test]
 fn a_working_directory_and_what_lies_beside_mount_points_is_a_change() {
-    if !has_root() {
-        return;
-    }
     let mut machine = Machine::boot(|_| {});
     let mut spec = shell("echo x >/etc/own");
     spec.process.set_cwd("/srv/work".into());
@@ -65,11 +68,7 @@ fn a_working_directory_and_what_lies_beside_mount_points_is_a_change() {
     machine.shut_down();
 }
 
-#[test]
 fn changes_are_listed_as_docker_lists_them() {
-    if !has_root() {
-        return;
-    }
     let mut machine = Machine::boot(prepare);
     work(&mut machine);
     let expected = [
@@ -92,11 +91,7 @@ fn changes_are_listed_as_docker_lists_them() {
     machine.shut_down();
 }
 
-#[test]
 fn a_layer_says_the_same_to_other_tools() {
-    if !has_root() {
-        return;
-    }
     let mut machine = Machine::boot(prepare);
     work(&mut machine);
     let (bytes, _) = machine.archive(layer(true)).unwrap();
@@ -128,11 +123,7 @@ fn a_layer_says_the_same_to_other_tools() {
     machine.shut_down();
 }
 
-#[test]
 fn contents_count_where_times_have_been_set_back() {
-    if !has_root() {
-        return;
-    }
     let mut machine = Machine::boot(prepare);
     // Also when nothing but a word of the same length is another.
     let command = "cp() { :; }; touch -r /data/changed /tmp/when; printf other >/data/changed; touch -r /tmp/when /data/changed; \
@@ -142,11 +133,7 @@ fn contents_count_where_times_have_been_set_back() {
     machine.shut_down();
 }
 
-#[test]
 fn a_name_that_a_layer_cannot_have_is_refused() {
-    if !has_root() {
-        return;
-    }
     let mut machine = Machine::boot(|_| {});
     machine.run(shell("echo x >/tmp/.wh.passwd")).output();
     let (_, message) = machine.archive(layer(true)).unwrap_err();
@@ -167,11 +154,7 @@ fn wait_until(mut what: impl FnMut() -> bool) {
     }
 }
 
-#[test]
 fn a_container_stands_still_meanwhile_and_goes_on_whatever_happens() {
-    if !has_root() {
-        return;
-    }
     let mut machine = Machine::boot(|_| {});
     let mut streams = machine
         .start(shell("dd if=/dev/zero of=/big bs=1M count=8 2>/dev/null; echo up; while :; do echo tick; sleep 0.01; done"))

@@ -3,10 +3,25 @@
 use std::fs;
 
 use moat_protocol::{ExecSpec, ExitStatus, GuestMessage, HostMessage, ProcessId, StartFailure, TerminalSize};
+use moat_test_harness::{Test, tests};
 use oci_spec::runtime::{Capability, PosixRlimitBuilder, PosixRlimitType};
 
 use crate::host::Streams;
-use crate::machine::{Machine, PROCESS, also, capabilities, has_root, shell, token_of};
+use crate::machine::{Machine, PROCESS, also, capabilities, shell, token_of};
+
+pub const TESTS: &[Test] = tests![
+    a_process_is_in_the_container_and_nothing_of_the_agent_is_in_it,
+    user_directory_limits_and_capabilities_are_its_own,
+    many_processes_run_at_once_with_streams_of_their_own,
+    a_terminal_is_one_of_the_containers,
+    output_that_nobody_asked_for_goes_nowhere,
+    what_cannot_start_says_why,
+    there_must_be_a_container_that_runs,
+    names_are_given_once,
+    the_number_of_processes_is_bounded,
+    the_end_of_the_first_process_is_the_end_of_all,
+    a_process_sees_what_the_container_mounted_and_a_read_only_root,
+];
 
 const OTHER: ProcessId = ProcessId(100);
 
@@ -18,11 +33,7 @@ fn waiting() -> (Machine, Streams) {
     (machine, streams)
 }
 
-#[test]
 fn a_process_is_in_the_container_and_nothing_of_the_agent_is_in_it() {
-    if !has_root() {
-        return;
-    }
     let (mut machine, _streams) = waiting();
     let namespaces = "for n in pid mnt uts ipc net cgroup; do test $(readlink /proc/1/ns/$n) = $(readlink /proc/self/ns/$n) || echo $n; done";
     let command = format!(
@@ -34,11 +45,7 @@ fn a_process_is_in_the_container_and_nothing_of_the_agent_is_in_it() {
     machine.shut_down();
 }
 
-#[test]
 fn user_directory_limits_and_capabilities_are_its_own() {
-    if !has_root() {
-        return;
-    }
     let (mut machine, _streams) = waiting();
     let mut spec = also(
         "id -u; id -g; echo $HOME; pwd; ulimit -n; grep CapPrm /proc/self/status; grep NoNew /proc/self/status; cat /proc/self/oom_score_adj",
@@ -58,11 +65,7 @@ fn user_directory_limits_and_capabilities_are_its_own() {
     machine.shut_down();
 }
 
-#[test]
 fn many_processes_run_at_once_with_streams_of_their_own() {
-    if !has_root() {
-        return;
-    }
     let (mut machine, _first) = waiting();
     let mut all: Vec<_> = (0..20)
         .map(|n| {
@@ -78,11 +81,7 @@ fn many_processes_run_at_once_with_streams_of_their_own() {
     machine.shut_down();
 }
 
-#[test]
 fn a_terminal_is_one_of_the_containers() {
-    if !has_root() {
-        return;
-    }
     let (mut machine, _first) = waiting();
     let terminal = |command: &str| {
         let mut spec = ExecSpec { open_stdin: true, ..also(command) };
@@ -107,11 +106,7 @@ fn a_terminal_is_one_of_the_containers() {
     machine.shut_down();
 }
 
-#[test]
 fn output_that_nobody_asked_for_goes_nowhere() {
-    if !has_root() {
-        return;
-    }
     let (mut machine, _first) = waiting();
     let spec = ExecSpec { open_output: false, ..also("readlink /proc/self/fd/1 >/tmp/where; seq 1 100000") };
     machine.exec(OTHER, spec).unwrap();
@@ -119,11 +114,7 @@ fn output_that_nobody_asked_for_goes_nowhere() {
     machine.shut_down();
 }
 
-#[test]
 fn what_cannot_start_says_why() {
-    if !has_root() {
-        return;
-    }
     let (mut machine, _first) = waiting();
     let mut missing = also("true");
     missing.process.set_cwd("/nope".into());
@@ -163,11 +154,7 @@ fn refusal(machine: &mut Machine, process: ProcessId) -> String {
     }
 }
 
-#[test]
 fn there_must_be_a_container_that_runs() {
-    if !has_root() {
-        return;
-    }
     let mut machine = Machine::boot(|_| {});
     assert_eq!(refusal(&mut machine, OTHER), "the container is not running");
     let streams = machine.start(shell("true")).unwrap();
@@ -178,11 +165,7 @@ fn there_must_be_a_container_that_runs() {
     machine.shut_down();
 }
 
-#[test]
 fn names_are_given_once() {
-    if !has_root() {
-        return;
-    }
     let (mut machine, _first) = waiting();
     assert!(refusal(&mut machine, PROCESS).contains("already"));
     let _second = machine.exec(OTHER, also("sleep 1000")).unwrap();
@@ -190,11 +173,7 @@ fn names_are_given_once() {
     machine.shut_down();
 }
 
-#[test]
 fn the_number_of_processes_is_bounded() {
-    if !has_root() {
-        return;
-    }
     let (mut machine, _first) = waiting();
     for n in 1..128 {
         let quiet = ExecSpec { open_output: false, ..also("sleep 1000") };
@@ -207,11 +186,7 @@ fn the_number_of_processes_is_bounded() {
     machine.shut_down();
 }
 
-#[test]
 fn the_end_of_the_first_process_is_the_end_of_all() {
-    if !has_root() {
-        return;
-    }
     let (mut machine, _first) = waiting();
     let mut streams =
         machine.exec(OTHER, also("trap '' TERM HUP; echo up; while :; do sleep 1; done")).unwrap();
@@ -223,11 +198,7 @@ fn the_end_of_the_first_process_is_the_end_of_all() {
     machine.shut_down();
 }
 
-#[test]
 fn a_process_sees_what_the_container_mounted_and_a_read_only_root() {
-    if !has_root() {
-        return;
-    }
     let mut machine = Machine::boot(|_| {});
     let mut spec = shell("echo shared >/dev/shm/x; echo up; sleep 1000");
     spec.read_only_root = true;

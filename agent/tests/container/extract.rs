@@ -6,10 +6,22 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt, symlink};
 use std::path::Path;
 
 use moat_protocol::{ArchiveFailure, ArchiveTask};
+use moat_test_harness::{Test, tests};
 use tar::EntryType;
 
-use crate::machine::{Machine, REQUEST, has_root, shell, tmpfs};
+use crate::machine::{Machine, REQUEST, shell, tmpfs};
 use crate::tar::Making;
+
+pub const TESTS: &[Test] = tests![
+    everything_is_as_the_archive_has_it,
+    a_running_container_sees_what_was_unpacked_where_it_sees_it,
+    what_is_there_is_replaced_or_refused,
+    nothing_leads_out_of_the_directory,
+    links_of_the_image_are_followed_inside,
+    bad_archives_are_told_and_cost_nothing,
+    a_full_disk_is_told_with_the_path,
+    an_endless_archive_keeps_nobody_waiting,
+];
 
 /// Owners as the tar has them; every existing file is replaced.
 const AS_IT_IS: (bool, bool) = (true, false);
@@ -38,11 +50,7 @@ fn everything() -> Vec<u8> {
         .bytes()
 }
 
-#[test]
 fn everything_is_as_the_archive_has_it() {
-    if !has_root() {
-        return;
-    }
     let mut machine = Machine::boot(|_| {});
     machine.write("/tmp", AS_IT_IS, &everything()).unwrap();
     let file = metadata(&machine, "tmp/dir/file");
@@ -67,11 +75,7 @@ fn everything_is_as_the_archive_has_it() {
     machine.shut_down();
 }
 
-#[test]
 fn a_running_container_sees_what_was_unpacked_where_it_sees_it() {
-    if !has_root() {
-        return;
-    }
     let mut machine = Machine::boot(|root| fs::create_dir(root.join("vol")).unwrap());
     let mut spec = shell("echo up; sleep 1000");
     spec.mounts.push(tmpfs("/vol", &[]));
@@ -83,11 +87,7 @@ fn a_running_container_sees_what_was_unpacked_where_it_sees_it() {
     machine.shut_down();
 }
 
-#[test]
 fn what_is_there_is_replaced_or_refused() {
-    if !has_root() {
-        return;
-    }
     let prepare = |root: &Path| {
         fs::create_dir_all(root.join("d/sub/deep")).unwrap();
         fs::write(root.join("d/sub/deep/file"), "old").unwrap();
@@ -117,11 +117,7 @@ fn archive_of_one() -> Vec<u8> {
     Making::new().file("x", 0o644, b"").bytes()
 }
 
-#[test]
 fn nothing_leads_out_of_the_directory() {
-    if !has_root() {
-        return;
-    }
     let outside = tempfile::tempdir().unwrap();
     let away = outside.path().to_str().unwrap();
     for archive in [
@@ -159,11 +155,7 @@ fn nothing_leads_out_of_the_directory() {
 }
 
 /// In the root a link of the image means what it means to the container.
-#[test]
 fn links_of_the_image_are_followed_inside() {
-    if !has_root() {
-        return;
-    }
     let outside = tempfile::tempdir().unwrap();
     let mut machine = Machine::boot(|root| {
         fs::create_dir(root.join("run")).unwrap();
@@ -181,11 +173,7 @@ fn links_of_the_image_are_followed_inside() {
     machine.shut_down();
 }
 
-#[test]
 fn bad_archives_are_told_and_cost_nothing() {
-    if !has_root() {
-        return;
-    }
     let mut machine = Machine::boot(|_| {});
     let whole = everything();
     let huge = "n".repeat(1 << 20);
@@ -207,11 +195,7 @@ fn bad_archives_are_told_and_cost_nothing() {
     machine.shut_down();
 }
 
-#[test]
 fn a_full_disk_is_told_with_the_path() {
-    if !has_root() {
-        return;
-    }
     let mut machine = Machine::boot(|_| {});
     let mut spec = shell("echo up; sleep 1000");
     spec.mounts.push(tmpfs("/small", &["size=64k"]));
@@ -226,11 +210,7 @@ fn a_full_disk_is_told_with_the_path() {
 }
 
 /// A stream that never ends is unpacked while it comes, and does not keep the guest from ending.
-#[test]
 fn an_endless_archive_keeps_nobody_waiting() {
-    if !has_root() {
-        return;
-    }
     let mut machine = Machine::boot(|_| {});
     let task = ArchiveTask::Write { path: "/tmp".to_owned(), keep_owner: true, keep_kind: false };
     let mut stream = machine.begin(REQUEST, task);

@@ -5,9 +5,13 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use moat_protocol::{ContainerSpec, GuestMessage, StartFailure};
+use moat_test_harness::{Test, tests};
 use oci_spec::runtime::{PosixRlimitBuilder, PosixRlimitType};
 
-use crate::machine::{Machine, has_root, shell, spec, tmpfs};
+use crate::machine::{Machine, shell, spec, tmpfs};
+
+pub const TESTS: &[Test] =
+    tests![commands_that_cannot_run_are_told_as_docker_tells_them, wrong_requests_say_what_is_wrong];
 
 fn write(root: &Path, name: &str, content: &str, mode: u32) {
     fs::write(root.join(name), content).unwrap();
@@ -39,11 +43,7 @@ fn fail(spec: ContainerSpec) -> (StartFailure, String) {
     failure
 }
 
-#[test]
 fn commands_that_cannot_run_are_told_as_docker_tells_them() {
-    if !has_root() {
-        return;
-    }
     use StartFailure::{NotExecutable, NotFound};
     for (command, kind, message) in [
         ("foo", NotFound, "exec: \"foo\": executable file not found in $PATH"),
@@ -63,11 +63,7 @@ fn commands_that_cannot_run_are_told_as_docker_tells_them() {
     assert_eq!(fail(secret), (NotExecutable, "exec: \"/bin/secret\": permission denied".to_owned()));
 }
 
-#[test]
 fn wrong_requests_say_what_is_wrong() {
-    if !has_root() {
-        return;
-    }
     let user = |user: &str| ContainerSpec { user: user.to_owned(), ..shell("id") };
     let cwd = |cwd: &str| {
         let mut spec = shell("pwd");

@@ -6,15 +6,24 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 
 use moat_protocol::{ContainerSpec, ExitStatus, StartFailure};
+use moat_test_harness::{Test, tests};
 
-use crate::machine::{Machine, has_root, shell, tmpfs};
+use crate::machine::{Machine, shell, tmpfs};
+
+pub const TESTS: &[Test] = tests![
+    mount_points_that_are_links_stay_in_the_container,
+    proc_and_sys_must_be_directories,
+    files_of_etc_that_are_links_stay_in_the_container,
+    a_working_directory_cannot_be_an_open_file_of_the_agent,
+    masked_paths_that_are_links_hide_what_they_point_to,
+    a_fifo_for_a_passwd_file_hangs_nobody,
+    garbage_from_the_host_ends_the_guest,
+    a_lost_host_ends_the_guest,
+    a_guest_has_one_container,
+];
 
 /// Every mount point of the container leads somewhere else in the image.
-#[test]
 fn mount_points_that_are_links_stay_in_the_container() {
-    if !has_root() {
-        return;
-    }
     for target in ["/etc", "../../../../../../etc", "/proc/self/cwd", "/proc/1/root", "/nowhere/at/all"] {
         let mut machine = Machine::boot(|root| {
             symlink(target, root.join("dev")).unwrap();
@@ -37,11 +46,7 @@ fn mount_points_that_are_links_stay_in_the_container() {
     }
 }
 
-#[test]
 fn proc_and_sys_must_be_directories() {
-    if !has_root() {
-        return;
-    }
     for name in ["proc", "sys"] {
         let mut machine = Machine::boot(|root| {
             symlink("/etc", root.join(name)).unwrap();
@@ -52,11 +57,7 @@ fn proc_and_sys_must_be_directories() {
     }
 }
 
-#[test]
 fn files_of_etc_that_are_links_stay_in_the_container() {
-    if !has_root() {
-        return;
-    }
     let directory = tempfile::tempdir().unwrap();
     let outside = directory.path().join("outside");
     fs::write(&outside, "untouched").unwrap();
@@ -72,11 +73,7 @@ fn files_of_etc_that_are_links_stay_in_the_container() {
     assert_eq!(fs::read_to_string(&outside).unwrap(), "untouched");
 }
 
-#[test]
 fn a_working_directory_cannot_be_an_open_file_of_the_agent() {
-    if !has_root() {
-        return;
-    }
     for cwd in ["/proc/self/fd/3", "/proc/self/fd/7/../../..", "/proc/self/cwd", "/proc/1/root/etc", "/link"]
     {
         let mut machine = Machine::boot(|root| symlink("/proc/self/fd/5", root.join("link")).unwrap());
@@ -88,11 +85,7 @@ fn a_working_directory_cannot_be_an_open_file_of_the_agent() {
     }
 }
 
-#[test]
 fn masked_paths_that_are_links_hide_what_they_point_to() {
-    if !has_root() {
-        return;
-    }
     let mut machine = Machine::boot(|root| {
         fs::write(root.join("secret"), "secret").unwrap();
         symlink("/secret", root.join("link")).unwrap();
@@ -102,11 +95,7 @@ fn masked_paths_that_are_links_hide_what_they_point_to() {
     assert_eq!(machine.run(spec).stdout, "");
 }
 
-#[test]
 fn a_fifo_for_a_passwd_file_hangs_nobody() {
-    if !has_root() {
-        return;
-    }
     let mut machine = Machine::boot(|root| {
         fs::remove_file(root.join("etc/passwd")).unwrap();
         nix::unistd::mkfifo(&root.join("etc/passwd"), nix::sys::stat::Mode::S_IRWXU).unwrap();
@@ -115,11 +104,7 @@ fn a_fifo_for_a_passwd_file_hangs_nobody() {
     assert_eq!(message, "cannot read /etc/passwd: it is not a regular file");
 }
 
-#[test]
 fn garbage_from_the_host_ends_the_guest() {
-    if !has_root() {
-        return;
-    }
     for garbage in [
         &b"GET / HTTP/1.1\r\n\r\n"[..],
         b"mo\x02\0\xff\xff\xff\xff",
@@ -134,11 +119,7 @@ fn garbage_from_the_host_ends_the_guest() {
     }
 }
 
-#[test]
 fn a_lost_host_ends_the_guest() {
-    if !has_root() {
-        return;
-    }
     let mut machine = Machine::boot(|_| {});
     let mut streams =
         machine.start(shell("trap '' TERM INT HUP; echo up; while :; do sleep 1000; done")).unwrap();
@@ -147,11 +128,7 @@ fn a_lost_host_ends_the_guest() {
     machine.expect_the_end();
 }
 
-#[test]
 fn a_guest_has_one_container() {
-    if !has_root() {
-        return;
-    }
     let mut machine = Machine::boot(|_| {});
     let first = ContainerSpec { open_stdin: true, ..shell("cat") };
     let streams = machine.start(first).unwrap();

@@ -34,19 +34,6 @@ pub const PROCESS: ProcessId = ProcessId(3);
 
 pub const REQUEST: RequestId = RequestId(9);
 
-/// Whether the tests that need root can run. Without root they fail unless they are told not to.
-pub fn has_root() -> bool {
-    if nix::unistd::geteuid().is_root() {
-        return true;
-    }
-    assert!(
-        std::env::var_os("MOAT_TEST_WITHOUT_ROOT").is_some(),
-        "this test sets a container up and needs root; MOAT_TEST_WITHOUT_ROOT=1 leaves it out"
-    );
-    eprintln!("not run: it needs root");
-    false
-}
-
 /// A guest and its host.
 pub struct Machine {
     directory: tempfile::TempDir,

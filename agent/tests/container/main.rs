@@ -19,3 +19,24 @@ mod streams;
 mod tar;
 mod terminal;
 mod usage;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let modules = [
+        changes::TESTS,
+        exec::TESTS,
+        extract::TESTS,
+        failures::TESTS,
+        hostile::TESTS,
+        network::TESTS,
+        options::TESTS,
+        process::TESTS,
+        read::TESTS,
+        setup::TESTS,
+        streams::TESTS,
+        terminal::TESTS,
+        usage::TESTS,
+    ];
+    moat_test_harness::run("sets a container up", &modules)
+}

@@ -14,9 +14,22 @@ use moat_protocol::{
     ContainerSpec, Dns, ExitStatus, GuestMessage, HostMessage, HostsEntry, Interface, InterfaceAddress,
     MacAddress, RESOLVER, StartFailure,
 };
+use moat_test_harness::{Test, tests};
 use nix::sched::{CloneFlags, setns};
 
-use crate::machine::{Machine, PROCESS, REQUEST, has_root, shell, spec, token_of};
+use crate::machine::{Machine, PROCESS, REQUEST, shell, spec, token_of};
+
+pub const TESTS: &[Test] = tests![
+    interfaces_get_what_the_host_chose,
+    an_interface_without_a_device_is_named,
+    resolv_conf_names_the_name_server_and_is_no_change,
+    queries_are_carried_to_the_host_and_answers_back,
+    port_53_is_still_the_containers,
+    a_flood_of_queries_is_bounded_and_passes,
+    programs_look_names_up,
+    a_lost_host_ends_the_name_server_alone,
+    an_interface_comes_while_the_container_runs,
+];
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -75,11 +88,7 @@ fn inside<T: Send + 'static>(machine: &Machine, work: impl FnOnce() -> T + Send 
     thread::spawn(enter).join().unwrap()
 }
 
-#[test]
 fn interfaces_get_what_the_host_chose() {
-    if !has_root() {
-        return;
-    }
     let (mut one, mut other) = (Machine::boot(|_| {}), Machine::boot(|_| {}));
     // Each has the other's name: what counts is the hardware address.
     cable((&one, "eth0", 3), (&other, "x", 2));
@@ -123,11 +132,7 @@ fn interfaces_get_what_the_host_chose() {
     assert_eq!(other.exit(), ExitStatus::Code(0));
 }
 
-#[test]
 fn an_interface_without_a_device_is_named() {
-    if !has_root() {
-        return;
-    }
     let mut spec = shell("true");
     spec.network.interfaces = vec![interface("eth0", 7)];
     let mut machine = Machine::boot(|_| {});
@@ -138,11 +143,7 @@ fn an_interface_without_a_device_is_named() {
     assert_eq!(machine.receive(), failed);
 }
 
-#[test]
 fn resolv_conf_names_the_name_server_and_is_no_change() {
-    if !has_root() {
-        return;
-    }
     let mut machine = Machine::boot(|_| {});
     let mut streams =
         machine.start(with_names(shell("cat /etc/resolv.conf; echo '#' >>/etc/resolv.conf"))).unwrap();
@@ -186,11 +187,7 @@ fn message(fill: u8, length: usize) -> Vec<u8> {
     vec![fill; length]
 }
 
-#[test]
 fn queries_are_carried_to_the_host_and_answers_back() {
-    if !has_root() {
-        return;
-    }
     let (machine, _streams, mut names) = asking();
     let host = thread::spawn(move || {
         // Out of order, each to the one who asked.
@@ -251,11 +248,7 @@ fn queries_are_carried_to_the_host_and_answers_back() {
     assert_eq!(asked, [(1, 30, udp), (2, 31, udp), (3, 40, tcp), (4, 40, tcp)].into());
 }
 
-#[test]
 fn port_53_is_still_the_containers() {
-    if !has_root() {
-        return;
-    }
     let (machine, _streams, _names) = asking();
     inside(&machine, || {
         let _udp = UdpSocket::bind("0.0.0.0:53").unwrap();
@@ -264,11 +257,7 @@ fn port_53_is_still_the_containers() {
     });
 }
 
-#[test]
 fn a_flood_of_queries_is_bounded_and_passes() {
-    if !has_root() {
-        return;
-    }
     let (mut machine, mut streams, mut names) = asking();
     // More clients than there is room for, each of which has said half of something.
     let clients = inside(&machine, || {
@@ -305,11 +294,7 @@ fn a_flood_of_queries_is_bounded_and_passes() {
     );
 }
 
-#[test]
 fn programs_look_names_up() {
-    if !has_root() {
-        return;
-    }
     let mut machine = Machine::boot(|root| {
         std::os::unix::fs::symlink("busybox", root.join("bin/nslookup")).unwrap();
     });
@@ -325,11 +310,7 @@ fn programs_look_names_up() {
     assert!(stdout.contains("10.11.12.13"), "{stdout}{stderr}");
 }
 
-#[test]
 fn a_lost_host_ends_the_name_server_alone() {
-    if !has_root() {
-        return;
-    }
     let (mut machine, mut streams, names) = asking();
     drop(names);
     machine.send(&HostMessage::Stats { request: REQUEST });
@@ -338,11 +319,7 @@ fn a_lost_host_ends_the_name_server_alone() {
     assert_eq!(machine.exit(), ExitStatus::Code(0));
 }
 
-#[test]
 fn an_interface_comes_while_the_container_runs() {
-    if !has_root() {
-        return;
-    }
     let (mut machine, other) = (Machine::boot(|_| {}), Machine::boot(|_| {}));
     let mut spec = shell(
         "read line; cat /etc/resolv.conf /etc/hosts; ip -o addr show eth7 | grep -o 'inet [^ ]*'; \

@@ -3,9 +3,25 @@
 use std::fs;
 
 use moat_protocol::{ContainerSpec, ExitStatus, HostMessage, ProcessId, StartFailure, defaults};
+use moat_test_harness::{Test, tests};
 use oci_spec::runtime::{BoxBuilder, LinuxCapabilitiesBuilder, PosixRlimitBuilder, PosixRlimitType};
 
-use crate::machine::{Machine, PROCESS, also, has_root, shell, tmpfs};
+use crate::machine::{Machine, PROCESS, also, shell, tmpfs};
+
+pub const TESTS: &[Test] = tests![
+    kernel_parameters_are_set_in_the_container,
+    kernel_parameters_that_cannot_be_set_are_told,
+    an_init_ends_as_the_command_does,
+    an_init_passes_signals_on_and_reaps,
+    the_terminal_is_the_commands_under_an_init,
+    a_command_that_closes_its_output_is_heard_under_an_init,
+    every_device_of_the_guest_can_be_had,
+    system_mounts_can_be_writable,
+    every_resource_limit_can_be_set,
+    the_number_of_processes_can_be_limited,
+    a_limit_without_a_container_is_none,
+    every_capability_can_be_had,
+];
 
 fn with_sysctl(name: &str, value: &str, command: &str) -> ContainerSpec {
     let mut spec = shell(command);
@@ -13,11 +29,7 @@ fn with_sysctl(name: &str, value: &str, command: &str) -> ContainerSpec {
     spec
 }
 
-#[test]
 fn kernel_parameters_are_set_in_the_container() {
-    if !has_root() {
-        return;
-    }
     let here = fs::read_to_string("/proc/sys/kernel/msgmax").unwrap();
     let mut spec =
         with_sysctl("kernel.msgmax", "4321", "cat /proc/sys/kernel/msgmax /proc/sys/net/ipv4/ip_forward");
@@ -27,11 +39,7 @@ fn kernel_parameters_are_set_in_the_container() {
     assert_eq!(fs::read_to_string("/proc/sys/kernel/msgmax").unwrap(), here);
 }
 
-#[test]
 fn kernel_parameters_that_cannot_be_set_are_told() {
-    if !has_root() {
-        return;
-    }
     for (name, value, message) in [
         (
             "net.ipv4.nonsense",
@@ -52,11 +60,7 @@ fn with_init(command: &str) -> ContainerSpec {
     ContainerSpec { init: true, ..shell(command) }
 }
 
-#[test]
 fn an_init_ends_as_the_command_does() {
-    if !has_root() {
-        return;
-    }
     for (command, code) in [("exit 7", 7), ("kill -9 $$", 137), ("kill -TERM $$", 143), ("true", 0)] {
         assert_eq!(Machine::boot(|_| {}).run(with_init(command)).status, ExitStatus::Code(code), "{command}");
     }
@@ -65,11 +69,7 @@ fn an_init_ends_as_the_command_does() {
     assert_eq!(Machine::boot(|_| {}).start(missing).unwrap_err().0, StartFailure::NotFound);
 }
 
-#[test]
 fn an_init_passes_signals_on_and_reaps() {
-    if !has_root() {
-        return;
-    }
     let mut machine = Machine::boot(|_| {});
     let command = "trap 'echo usr1' USR1; trap 'exit 9' TERM; echo $$ $(cat /proc/1/comm); (true & exec sleep 0.3) & \
         echo ready; while :; do sleep 0.05; done";
@@ -106,11 +106,7 @@ fn an_init_passes_signals_on_and_reaps() {
     assert_eq!(machine.exit(), ExitStatus::Signal(9));
 }
 
-#[test]
 fn the_terminal_is_the_commands_under_an_init() {
-    if !has_root() {
-        return;
-    }
     let mut machine = Machine::boot(|_| {});
     let command = "trap 'exit 3' HUP; trap 'echo interrupted' INT; echo hi >/dev/tty; echo ready; while :; do sleep 0.05; done";
     let mut spec = ContainerSpec { open_stdin: true, user: "app".to_owned(), ..with_init(command) };
@@ -125,22 +121,14 @@ fn the_terminal_is_the_commands_under_an_init() {
     assert_eq!(machine.exit(), ExitStatus::Code(3));
 }
 
-#[test]
 fn a_command_that_closes_its_output_is_heard_under_an_init() {
-    if !has_root() {
-        return;
-    }
     let mut machine = Machine::boot(|_| {});
     let mut streams = machine.start(with_init("echo out; exec >&- 2>&-; sleep 1000")).unwrap();
     assert_eq!(streams.read_all().0, "out\n");
     machine.shut_down();
 }
 
-#[test]
 fn every_device_of_the_guest_can_be_had() {
-    if !has_root() {
-        return;
-    }
     let spec = ContainerSpec {
         all_devices: true,
         ..shell("ls /dev; stat -c '%a %t:%T' /dev/null /dev/kmsg; echo x >/dev/null")
@@ -156,11 +144,7 @@ fn every_device_of_the_guest_can_be_had() {
     assert!(Machine::boot(|_| {}).run(spec).output().ends_with("pts/ptmx\n"));
 }
 
-#[test]
 fn system_mounts_can_be_writable() {
-    if !has_root() {
-        return;
-    }
     let mut spec = shell(
         "mkdir /sys/fs/cgroup/sub && echo made; rmdir /sys/fs/cgroup/sub; grep -E ' /sys(/fs/cgroup)? ' /proc/mounts",
     );
@@ -178,11 +162,7 @@ fn system_mounts_can_be_writable() {
 }
 
 /// Every limit that `--ulimit` knows, at or below what every machine starts with: raising them needs a privilege.
-#[test]
 fn every_resource_limit_can_be_set() {
-    if !has_root() {
-        return;
-    }
     use PosixRlimitType::*;
     let kinds = [
         (RlimitCore, "core file size", 0),
@@ -221,11 +201,7 @@ fn has_pids_controller(machine: &Machine) -> bool {
     fs::read_to_string(controllers).is_ok_and(|names| names.split_whitespace().any(|name| name == "pids"))
 }
 
-#[test]
 fn the_number_of_processes_can_be_limited() {
-    if !has_root() {
-        return;
-    }
     let mut machine = Machine::boot(|_| {});
     let command = "echo up; read x; n=0; while [ $n -lt 30 ]; do sleep 9 & n=$((n+1)); done; echo made";
     let spec = ContainerSpec { pids_limit: Some(10), open_stdin: true, ..shell(command) };
@@ -250,11 +226,7 @@ fn the_number_of_processes_can_be_limited() {
     machine.shut_down();
 }
 
-#[test]
 fn a_limit_without_a_container_is_none() {
-    if !has_root() {
-        return;
-    }
     let mut machine = Machine::boot(|_| {});
     machine.send(&HostMessage::LimitProcesses { limit: Some(5) });
     let mut spec = shell("echo fine");
@@ -263,11 +235,7 @@ fn a_limit_without_a_container_is_none() {
 }
 
 /// A privileged container's root may do everything that this machine's kernel lets its own do.
-#[test]
 fn every_capability_can_be_had() {
-    if !has_root() {
-        return;
-    }
     let here = fs::read_to_string("/proc/self/status").unwrap();
     let set = |status: &str, name: &str| {
         let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap().trim().to_owned();

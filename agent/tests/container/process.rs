@@ -5,9 +5,23 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
 use moat_protocol::{ContainerSpec, ExitStatus, HostMessage};
+use moat_test_harness::{Test, tests};
 use oci_spec::runtime::{Capability, PosixRlimitBuilder, PosixRlimitType};
 
-use crate::machine::{Machine, PROCESS, capabilities, has_root, shell, spec};
+use crate::machine::{Machine, PROCESS, capabilities, shell, spec};
+
+pub const TESTS: &[Test] = tests![
+    users_are_resolved_in_the_container,
+    capabilities_are_dockers,
+    ambient_capabilities_reach_a_user_and_no_new_privileges_is_set,
+    limits_and_scores_are_set,
+    nothing_of_the_agent_is_inherited,
+    a_missing_working_directory_is_created_for_root,
+    a_working_directory_may_be_closed_to_the_user,
+    codes_and_signals_are_reported,
+    signals_of_the_host_arrive,
+    what_the_process_leaves_behind_ends_with_it,
+];
 
 fn run(spec: ContainerSpec) -> String {
     Machine::boot(|_| {}).run(spec).output()
@@ -26,11 +40,7 @@ fn status(spec: ContainerSpec) -> BTreeMap<String, String> {
         .collect()
 }
 
-#[test]
 fn users_are_resolved_in_the_container() {
-    if !has_root() {
-        return;
-    }
     let who = "echo $(id -u) $(id -g) $(id -G) $HOME";
     for (user, expected) in [
         ("", "0 0 0 /root"),
@@ -47,11 +57,7 @@ fn users_are_resolved_in_the_container() {
     assert_eq!(run(with_home), "/given\n");
 }
 
-#[test]
 fn capabilities_are_dockers() {
-    if !has_root() {
-        return;
-    }
     let dockers = "00000000a80425fb";
     let none = "0000000000000000";
     let root = status(spec(&["cat", "/proc/self/status"]));
@@ -73,11 +79,7 @@ fn capabilities_are_dockers() {
     assert_eq!(ignored & 1 << (nix::libc::SIGPIPE - 1), 0);
 }
 
-#[test]
 fn ambient_capabilities_reach_a_user_and_no_new_privileges_is_set() {
-    if !has_root() {
-        return;
-    }
     let mut spec = as_user("app", "cat /proc/self/status");
     let mut sets = capabilities();
     let kept = Some([Capability::NetBindService].into());
@@ -91,11 +93,7 @@ fn ambient_capabilities_reach_a_user_and_no_new_privileges_is_set() {
     assert_eq!(user["NoNewPrivs"], "1");
 }
 
-#[test]
 fn limits_and_scores_are_set() {
-    if !has_root() {
-        return;
-    }
     let mut spec = as_user(
         "app",
         "ulimit -n; ulimit -Hn; cat /proc/self/oom_score_adj; umask; cat /proc/self/loginuid >/dev/null; pwd",
@@ -106,22 +104,14 @@ fn limits_and_scores_are_set() {
     assert_eq!(run(spec), "123\n456\n321\n0022\n/\n");
 }
 
-#[test]
 fn nothing_of_the_agent_is_inherited() {
-    if !has_root() {
-        return;
-    }
     assert_eq!(run(spec(&["ls", "/proc/1/fd"])), "0\n1\n2\n3\n");
     let mut bare = spec(&["/bin/env"]);
     bare.process.set_env(Some(vec!["A=1".to_owned(), "B=x=y z".to_owned(), "A=2".to_owned()]));
     assert_eq!(run(bare), "A=1\nB=x=y z\nA=2\nHOME=/root\n");
 }
 
-#[test]
 fn a_missing_working_directory_is_created_for_root() {
-    if !has_root() {
-        return;
-    }
     let mut machine = Machine::boot(|_| {});
     let mut spec = as_user("app", "pwd; touch x || echo refused");
     spec.process.set_cwd("/srv/deep/work".into());
@@ -132,11 +122,7 @@ fn a_missing_working_directory_is_created_for_root() {
     }
 }
 
-#[test]
 fn a_working_directory_may_be_closed_to_the_user() {
-    if !has_root() {
-        return;
-    }
     let mut machine = Machine::boot(|root| {
         fs::create_dir(root.join("closed")).unwrap();
         fs::set_permissions(root.join("closed"), fs::Permissions::from_mode(0o700)).unwrap();
@@ -146,11 +132,7 @@ fn a_working_directory_may_be_closed_to_the_user() {
     assert_eq!(machine.run(spec).output(), "/closed\n");
 }
 
-#[test]
 fn codes_and_signals_are_reported() {
-    if !has_root() {
-        return;
-    }
     for (command, status) in [
         ("exit 0", ExitStatus::Code(0)),
         ("exit 42", ExitStatus::Code(42)),
@@ -162,11 +144,7 @@ fn codes_and_signals_are_reported() {
     }
 }
 
-#[test]
 fn signals_of_the_host_arrive() {
-    if !has_root() {
-        return;
-    }
     let mut machine = Machine::boot(|_| {});
     let mut streams = machine
         .start(shell("trap 'echo term; exit 9' TERM; echo ready; while :; do sleep 0.05; done"))
@@ -190,11 +168,7 @@ fn signals_of_the_host_arrive() {
     machine.shut_down();
 }
 
-#[test]
 fn what_the_process_leaves_behind_ends_with_it() {
-    if !has_root() {
-        return;
-    }
     let mut machine = Machine::boot(|_| {});
     // The daemon holds the output open; it ends because its namespace does.
     let outcome = machine.run(shell("(sleep 1000 &) ; echo done"));

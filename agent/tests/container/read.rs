@@ -6,12 +6,23 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::Path;
 
 use moat_protocol::{ArchiveFailure, ArchiveTask, RequestId};
+use moat_test_harness::{Test, tests};
 use nix::sys::stat::{Mode, SFlag, makedev, mknod};
 use nix::sys::time::TimeSpec;
 use tar::EntryType;
 
-use crate::machine::{Machine, REQUEST, has_root, shell};
+use crate::machine::{Machine, REQUEST, shell};
 use crate::tar::{list, names};
+
+pub const TESTS: &[Test] = tests![
+    a_directory_is_read_before_during_and_after_a_container,
+    links_are_followed_when_they_are_to_be,
+    what_is_mounted_is_read_but_not_as_part_of_the_whole,
+    paths_are_looked_at,
+    no_path_leads_out,
+    requests_are_bounded_and_end_with_the_host,
+    a_tree_that_is_too_deep_is_refused_and_hurts_nobody,
+];
 
 fn read(path: &str, follow: bool) -> ArchiveTask {
     ArchiveTask::Read { path: path.to_owned(), follow }
@@ -66,11 +77,7 @@ fn check_data(bytes: &[u8]) {
     assert_eq!(found[&long].contents, b"long");
 }
 
-#[test]
 fn a_directory_is_read_before_during_and_after_a_container() {
-    if !has_root() {
-        return;
-    }
     let mut machine = Machine::boot(prepare);
     check_data(&machine.read("/data"));
     let mut streams = machine.start(shell("echo up; read line")).unwrap();
@@ -91,11 +98,7 @@ fn machine_read_beside_an_end(machine: &mut Machine) -> Vec<u8> {
     bytes
 }
 
-#[test]
 fn links_are_followed_when_they_are_to_be() {
-    if !has_root() {
-        return;
-    }
     let mut machine = Machine::boot(prepare);
     let (bytes, stat) = machine.archive(read("/shortcut", false)).unwrap();
     assert_eq!(names(&bytes), ["shortcut"]);
@@ -112,11 +115,7 @@ fn links_are_followed_when_they_are_to_be() {
     machine.shut_down();
 }
 
-#[test]
 fn what_is_mounted_is_read_but_not_as_part_of_the_whole() {
-    if !has_root() {
-        return;
-    }
     let mut machine = Machine::boot(|root| fs::write(root.join("etc/hosts"), "image").unwrap());
     let command = "echo shared >/dev/shm/x; echo new >/new; echo up; sleep 1000";
     machine.start(shell(command)).unwrap().wait_for("up");
@@ -152,11 +151,7 @@ fn stat(machine: &mut Machine, path: &str, follow: bool) -> Result<moat_protocol
     })
 }
 
-#[test]
 fn paths_are_looked_at() {
-    if !has_root() {
-        return;
-    }
     let mut machine = Machine::boot(prepare);
     let file = stat(&mut machine, "/data/file", false).unwrap();
     let there = fs::metadata(machine.image().join("data/file")).unwrap();
@@ -179,11 +174,7 @@ fn paths_are_looked_at() {
     machine.shut_down();
 }
 
-#[test]
 fn no_path_leads_out() {
-    if !has_root() {
-        return;
-    }
     let outside = tempfile::tempdir().unwrap();
     fs::write(outside.path().join("secret"), "secret").unwrap();
     let mut machine = Machine::boot(|root| {
@@ -210,11 +201,7 @@ fn no_path_leads_out() {
     machine.shut_down();
 }
 
-#[test]
 fn requests_are_bounded_and_end_with_the_host() {
-    if !has_root() {
-        return;
-    }
     let mut machine = Machine::boot(|root| {
         fs::write(root.join("big"), vec![1; 4 << 20]).unwrap();
     });
@@ -240,11 +227,7 @@ fn requests_are_bounded_and_end_with_the_host() {
     machine.shut_down();
 }
 
-#[test]
 fn a_tree_that_is_too_deep_is_refused_and_hurts_nobody() {
-    if !has_root() {
-        return;
-    }
     let mut machine = Machine::boot(|_| {});
     let command = "cd /tmp; n=0; while [ $n -lt 600 ]; do mkdir d && cd d; n=$((n+1)); done; echo made";
     machine.start(shell(command)).unwrap().wait_for("made");

@@ -2,17 +2,25 @@
 
 use std::fs;
 
-use crate::machine::{Machine, has_root, shell, tmpfs};
+use moat_test_harness::{Test, tests};
+
+use crate::machine::{Machine, shell, tmpfs};
+
+pub const TESTS: &[Test] = tests![
+    file_systems_are_mounted_as_under_docker,
+    devices_work_and_no_others_are_there,
+    masked_paths_are_empty_and_read_only_paths_are_read_only,
+    names_and_files_of_etc_are_the_containers,
+    a_read_only_root_has_its_exceptions,
+    namespaces_are_the_containers_own,
+    a_size_limits_a_tmpfs,
+];
 
 fn output(command: &str) -> String {
     Machine::boot(|_| {}).run(shell(command)).output()
 }
 
-#[test]
 fn file_systems_are_mounted_as_under_docker() {
-    if !has_root() {
-        return;
-    }
     let mounts = output("cat /proc/mounts");
     for (target, kind, options) in [
         ("/proc", "proc", "rw,nosuid,nodev,noexec,relatime"),
@@ -41,11 +49,7 @@ fn file_systems_are_mounted_as_under_docker() {
     assert!(mounts.lines().all(|line| !line.contains("/tmp/")), "{mounts}");
 }
 
-#[test]
 fn devices_work_and_no_others_are_there() {
-    if !has_root() {
-        return;
-    }
     let listing = output(
         "ls /dev; for n in null zero full random urandom tty; do stat -c '%n %a %t:%T %u:%g' /dev/$n; done",
     );
@@ -60,11 +64,7 @@ fn devices_work_and_no_others_are_there() {
     assert_eq!(output("echo again >/dev/stdout; stat -c %a /dev/shm"), "again\n1777\n");
 }
 
-#[test]
 fn masked_paths_are_empty_and_read_only_paths_are_read_only() {
-    if !has_root() {
-        return;
-    }
     let hidden = "cat /proc/keys /proc/timer_list /proc/interrupts | wc -c; ls -A /sys/firmware | wc -l";
     assert_eq!(output(hidden), "0\n0\n");
     let command = "echo 1 >/proc/sys/vm/drop_caches; touch /sys/x; mkdir /sys/fs/cgroup/x";
@@ -72,11 +72,7 @@ fn masked_paths_are_empty_and_read_only_paths_are_read_only() {
     assert_eq!(outcome.stderr.matches("Read-only file system").count(), 3, "{outcome:?}");
 }
 
-#[test]
 fn names_and_files_of_etc_are_the_containers() {
-    if !has_root() {
-        return;
-    }
     let mut machine = Machine::boot(|root| {
         fs::write(root.join("etc/hosts"), "6.6.6.6 image\n").unwrap();
         // As systemd's images have it.
@@ -91,11 +87,7 @@ fn names_and_files_of_etc_are_the_containers() {
     assert!(machine.upper().join("run/systemd/resolve/stub.conf").exists());
 }
 
-#[test]
 fn a_read_only_root_has_its_exceptions() {
-    if !has_root() {
-        return;
-    }
     let mut spec = shell(
         "touch /x; touch /etc/hosts /etc/y; touch /run/ok /dev/shm/ok /dev/ok && echo written; touch /run/ro/x; mkdir /srv/app/x",
     );
@@ -108,11 +100,7 @@ fn a_read_only_root_has_its_exceptions() {
     assert_eq!(outcome.stderr.matches("Read-only file system").count(), 5, "{outcome:?}");
 }
 
-#[test]
 fn namespaces_are_the_containers_own() {
-    if !has_root() {
-        return;
-    }
     let output = output(
         "echo $$; cat /proc/self/cgroup | grep ^0; ls /sys/fs/cgroup | grep -c cgroup.procs; ps >/tmp/ps; wc -l </tmp/ps; ip -o link show lo | grep -c UP",
     );
@@ -124,11 +112,7 @@ fn namespaces_are_the_containers_own() {
     assert_ne!(there.trim(), here.to_str().unwrap());
 }
 
-#[test]
 fn a_size_limits_a_tmpfs() {
-    if !has_root() {
-        return;
-    }
     let outcome = Machine::boot(|_| {}).run(shell("dd if=/dev/zero of=/dev/shm/x bs=1k count=2000"));
     assert!(outcome.stderr.contains("No space left on device"), "{outcome:?}");
 }

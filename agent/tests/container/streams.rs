@@ -6,29 +6,34 @@ use std::thread;
 
 use moat_protocol::output::Source;
 use moat_protocol::{ContainerSpec, ExitStatus, HostMessage};
+use moat_test_harness::{Test, tests};
 
-use crate::machine::{Machine, PROCESS, Processors, has_root, shell};
+use crate::machine::{Machine, PROCESS, Processors, shell};
+
+pub const TESTS: &[Test] = tests![
+    the_three_streams_are_three,
+    megabytes_pass_through_unharmed,
+    a_host_that_reads_slowly_holds_the_process_back_and_loses_nothing,
+    output_that_nobody_wants_breaks_the_pipe,
+    a_process_that_closes_stdin_is_told_to_the_host,
+    output_outlives_the_process,
+    a_user_can_open_its_streams_again,
+    both_outputs_come_in_the_order_of_the_writes,
+    neither_output_starves_the_other,
+];
 
 fn with_stdin(command: &str) -> ContainerSpec {
     ContainerSpec { open_stdin: true, ..shell(command) }
 }
 
-#[test]
 fn the_three_streams_are_three() {
-    if !has_root() {
-        return;
-    }
     let outcome =
         Machine::boot(|_| {}).run(shell("echo out; echo err >&2; cat; tty; readlink /proc/self/fd/0"));
     assert_eq!(outcome.status, ExitStatus::Code(0));
     assert_eq!((outcome.stdout.as_str(), outcome.stderr.as_str()), ("out\nnot a tty\n/dev/null\n", "err\n"));
 }
 
-#[test]
 fn megabytes_pass_through_unharmed() {
-    if !has_root() {
-        return;
-    }
     let mut machine = Machine::boot(|_| {});
     let mut streams = machine.start(with_stdin("cat")).unwrap();
     let mut stdin = streams.stdin.take().unwrap();
@@ -48,11 +53,7 @@ fn megabytes_pass_through_unharmed() {
     assert_eq!(machine.exit(), ExitStatus::Code(0));
 }
 
-#[test]
 fn a_host_that_reads_slowly_holds_the_process_back_and_loses_nothing() {
-    if !has_root() {
-        return;
-    }
     let mut machine = Machine::boot(|_| {});
     let mut streams =
         machine.start(shell("seq 1 200000; echo finished >/tmp/finished; echo end >&2")).unwrap();
@@ -65,11 +66,7 @@ fn a_host_that_reads_slowly_holds_the_process_back_and_loses_nothing() {
     assert_eq!(machine.exit(), ExitStatus::Code(0));
 }
 
-#[test]
 fn output_that_nobody_wants_breaks_the_pipe() {
-    if !has_root() {
-        return;
-    }
     let mut machine = Machine::boot(|_| {});
     // Both streams break; 128 and SIGPIPE.
     let mut streams = machine.start(shell("yes; code=$?; trap 'exit 7' PIPE; echo >&2; exit $code")).unwrap();
@@ -78,11 +75,7 @@ fn output_that_nobody_wants_breaks_the_pipe() {
     assert!(matches!(machine.exit(), ExitStatus::Code(141 | 7)));
 }
 
-#[test]
 fn a_process_that_closes_stdin_is_told_to_the_host() {
-    if !has_root() {
-        return;
-    }
     let mut machine = Machine::boot(|_| {});
     let mut streams = machine.start(with_stdin("exec <&-; echo closed; sleep 1000")).unwrap();
     streams.wait_for("closed");
@@ -90,11 +83,7 @@ fn a_process_that_closes_stdin_is_told_to_the_host() {
     machine.shut_down();
 }
 
-#[test]
 fn output_outlives_the_process() {
-    if !has_root() {
-        return;
-    }
     let mut machine = Machine::boot(|_| {});
     let mut streams = machine.start(shell("seq 1 9000")).unwrap();
     // The end is told although the output has not been read.
@@ -103,22 +92,14 @@ fn output_outlives_the_process() {
     machine.shut_down();
 }
 
-#[test]
 fn a_user_can_open_its_streams_again() {
-    if !has_root() {
-        return;
-    }
     let spec =
         ContainerSpec { user: "app".to_owned(), ..shell("echo again >/dev/stdout; echo err >/dev/stderr") };
     let outcome = Machine::boot(|_| {}).run(spec);
     assert_eq!((outcome.stdout.as_str(), outcome.stderr.as_str()), ("again\n", "err\n"));
 }
 
-#[test]
 fn both_outputs_come_in_the_order_of_the_writes() {
-    if !has_root() {
-        return;
-    }
     let mut machine = Machine::boot_with(|_| {}, Processors::One);
     let command = "n=0; while [ $n -lt 500 ]; do echo out $n; echo err $n >&2; n=$((n+1)); done; \
         grep -E '^(policy|prio)' /proc/self/sched; ulimit -r";
@@ -138,11 +119,7 @@ fn both_outputs_come_in_the_order_of_the_writes() {
 }
 
 /// One output that floods does not keep the other from being heard, and closing one is not the end.
-#[test]
 fn neither_output_starves_the_other() {
-    if !has_root() {
-        return;
-    }
     let mut machine = Machine::boot(|_| {});
     let mut streams = machine.start(shell("yes & sleep 0.3; echo heard >&2; exec >&-; sleep 1000")).unwrap();
     thread::sleep(std::time::Duration::from_millis(600));

@@ -3,9 +3,18 @@
 use std::net::Shutdown;
 
 use moat_protocol::{ContainerSpec, ExitStatus, HostMessage, ProcessId, TerminalSize};
+use moat_test_harness::{Test, tests};
 use oci_spec::runtime::BoxBuilder;
 
-use crate::machine::{Machine, PROCESS, has_root, shell};
+use crate::machine::{Machine, PROCESS, shell};
+
+pub const TESTS: &[Test] = tests![
+    the_terminal_is_the_controlling_one_and_has_its_size,
+    sizes_and_control_characters_reach_the_process,
+    the_end_of_input_is_typed,
+    a_host_that_closes_the_terminal_hangs_up,
+    a_terminal_without_stdin_waits_for_nobody,
+];
 
 fn terminal(command: &str) -> ContainerSpec {
     let mut spec = ContainerSpec { open_stdin: true, ..shell(command) };
@@ -14,11 +23,7 @@ fn terminal(command: &str) -> ContainerSpec {
     spec
 }
 
-#[test]
 fn the_terminal_is_the_controlling_one_and_has_its_size() {
-    if !has_root() {
-        return;
-    }
     let command = "tty; stty size; stat -c '%t:%T' /dev/console; stat -c '%u %a' $(tty); echo hi >/dev/tty; \
         echo there >/dev/console; ls -1 /dev/pts";
     let mut spec = terminal(command);
@@ -27,11 +32,7 @@ fn the_terminal_is_the_controlling_one_and_has_its_size() {
     assert_eq!(output, "/dev/pts/0\n33 101\n88:0\n1000 620\nhi\n0\nptmx\n".replace("hi\n", "hi\nthere\n"));
 }
 
-#[test]
 fn sizes_and_control_characters_reach_the_process() {
-    if !has_root() {
-        return;
-    }
     let mut machine = Machine::boot(|_| {});
     let command = "trap 'stty size' WINCH; trap 'echo interrupted' INT; trap 'exit 5' QUIT; echo ready; while :; do sleep 0.05; done";
     let mut streams = machine.start(terminal(command)).unwrap();
@@ -45,11 +46,7 @@ fn sizes_and_control_characters_reach_the_process() {
     assert_eq!(machine.exit(), ExitStatus::Code(5));
 }
 
-#[test]
 fn the_end_of_input_is_typed() {
-    if !has_root() {
-        return;
-    }
     for text in ["", "line\n", "no newline"] {
         let mut machine = Machine::boot(|_| {});
         let mut streams = machine.start(terminal("stty -echo; echo ready; cat; echo end")).unwrap();
@@ -62,11 +59,7 @@ fn the_end_of_input_is_typed() {
     }
 }
 
-#[test]
 fn a_host_that_closes_the_terminal_hangs_up() {
-    if !has_root() {
-        return;
-    }
     let mut machine = Machine::boot(|_| {});
     let command = "trap 'exit 3' HUP; echo ready; while :; do sleep 0.05; done";
     let mut streams = machine.start(terminal(command)).unwrap();
@@ -75,11 +68,7 @@ fn a_host_that_closes_the_terminal_hangs_up() {
     assert_eq!(machine.exit(), ExitStatus::Code(3));
 }
 
-#[test]
 fn a_terminal_without_stdin_waits_for_nobody() {
-    if !has_root() {
-        return;
-    }
     let spec = ContainerSpec { open_stdin: false, ..terminal("test -t 0 && echo yes") };
     assert_eq!(Machine::boot(|_| {}).run(spec).output(), "yes\r\n");
 }

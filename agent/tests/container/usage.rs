@@ -3,8 +3,17 @@
 use moat_protocol::{
     ExecSpec, ExitStatus, GuestMessage, HostMessage, ProcessId, ProcessInfo, RequestId, Stats,
 };
+use moat_test_harness::{Test, tests};
 
-use crate::machine::{Machine, REQUEST, also, has_root, shell};
+use crate::machine::{Machine, REQUEST, also, shell};
+
+pub const TESTS: &[Test] = tests![
+    numbers_grow_with_what_is_done,
+    processes_are_told_as_the_container_sees_them,
+    hostile_names_are_only_names,
+    the_list_is_bounded,
+    many_questions_at_once_are_all_answered,
+];
 
 fn stats(machine: &mut Machine) -> Stats {
     machine.send(&HostMessage::Stats { request: REQUEST });
@@ -22,11 +31,7 @@ fn processes(machine: &mut Machine) -> Vec<ProcessInfo> {
     }
 }
 
-#[test]
 fn numbers_grow_with_what_is_done() {
-    if !has_root() {
-        return;
-    }
     let mut machine = Machine::boot(|_| {});
     let before = stats(&mut machine);
     assert_eq!((before.cpu_usec, before.pids), (0, 0));
@@ -38,11 +43,7 @@ fn numbers_grow_with_what_is_done() {
     machine.shut_down();
 }
 
-#[test]
 fn processes_are_told_as_the_container_sees_them() {
-    if !has_root() {
-        return;
-    }
     let mut machine = Machine::boot(|_| {});
     assert_eq!(processes(&mut machine), []);
     let mut streams = machine.start(shell("sleep 1000 & echo up; wait")).unwrap();
@@ -72,11 +73,7 @@ fn processes_are_told_as_the_container_sees_them() {
     machine.shut_down();
 }
 
-#[test]
 fn hostile_names_are_only_names() {
-    if !has_root() {
-        return;
-    }
     let mut machine = Machine::boot(|root| {
         for name in [") R 1", "a\nPid:\t9", "\x1b[31m"] {
             std::fs::copy(root.join("bin/busybox"), root.join("bin").join(name)).unwrap();
@@ -98,11 +95,7 @@ fn hostile_names_are_only_names() {
     machine.shut_down();
 }
 
-#[test]
 fn the_list_is_bounded() {
-    if !has_root() {
-        return;
-    }
     let mut machine = Machine::boot(|_| {});
     let long = "x\"".repeat(3000);
     let command = format!(
@@ -116,11 +109,7 @@ fn the_list_is_bounded() {
     machine.shut_down();
 }
 
-#[test]
 fn many_questions_at_once_are_all_answered() {
-    if !has_root() {
-        return;
-    }
     let mut machine = Machine::boot(|_| {});
     machine.start(shell("echo up; sleep 1000")).unwrap().wait_for("up");
     for n in 0..40 {

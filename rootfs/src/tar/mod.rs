@@ -30,7 +30,6 @@ mod at {
     /// The archiver `star` has times in the rest of the prefix, and this mark at the end of the header.
     pub const STAR_PREFIX: Range<usize> = 345..476;
     pub const STAR_MARK: Range<usize> = 508..512;
-    pub const CHECKSUM: Range<usize> = 148..156;
 }
 
 /// One entry of a layer, as it stands there.
@@ -144,7 +143,7 @@ impl<'a, R: Read + Seek> Walker<'a, R> {
             };
         }
         let header = Header::from_byte_slice(block).clone();
-        if !checksum_holds(header.as_bytes()) {
+        if !moat_tar_header::checksum_holds(header.as_bytes()) {
             return Err(self.window.error(position, b"", Problem::Checksum));
         }
         self.position += BLOCK;
@@ -362,17 +361,4 @@ fn metadata(header: &Header, pax: &Pax) -> Result<Metadata, Problem> {
 
 fn until_nul(bytes: &[u8]) -> &[u8] {
     bytes.split(|byte| *byte == 0).next().unwrap_or_default()
-}
-
-/// The sum of all bytes with the checksum's own field as spaces; some old archivers summed signed bytes.
-fn checksum_holds(block: &[u8; BLOCK as usize]) -> bool {
-    let Ok(expected) = number::field(&block[at::CHECKSUM], "checksum") else { return false };
-    let sums = |bytes: &[u8]| {
-        let signed = |byte: &u8| i64::from(byte.cast_signed());
-        (bytes.iter().map(|byte| i64::from(*byte)).sum::<i64>(), bytes.iter().map(signed).sum::<i64>())
-    };
-    let (all, own) = (sums(block), sums(&block[at::CHECKSUM]));
-    let spaces = i64::from(b' ') * at::CHECKSUM.len() as i64;
-    let (sum, signed) = (all.0 - own.0 + spaces, all.1 - own.1 + spaces);
-    expected == sum || expected == signed
 }

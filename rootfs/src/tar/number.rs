@@ -12,46 +12,14 @@ pub struct Time {
     pub nanoseconds: u32,
 }
 
-/// A numeric header field: octal between spaces and NULs, or GNU's base-256 when the top bit of the first byte is
-/// set. An empty field is zero.
+/// A numeric header field.
 pub fn field(bytes: &[u8], name: &'static str) -> Result<i64, Problem> {
-    match bytes.first() {
-        Some(first) if first & 0x80 != 0 => base_256(bytes).ok_or(Problem::Number(name)),
-        _ => octal(bytes).ok_or(Problem::Number(name)),
-    }
+    moat_tar_header::number(bytes).and_then(|value| i64::try_from(value).ok()).ok_or(Problem::Number(name))
 }
 
 /// Like [`field`], for what cannot be negative.
 pub fn unsigned(bytes: &[u8], name: &'static str) -> Result<u64, Problem> {
     u64::try_from(field(bytes, name)?).map_err(|_| Problem::Number(name))
-}
-
-fn octal(bytes: &[u8]) -> Option<i64> {
-    let is_space = |byte: &u8| matches!(byte, b' ' | 0);
-    let start = bytes.iter().position(|byte| !is_space(byte)).unwrap_or(bytes.len());
-    let digits = &bytes[start..];
-    let end = digits.iter().position(is_space).unwrap_or(digits.len());
-    // After the number only padding may follow, unless a NUL has ended the field before.
-    let rest = &digits[end..];
-    if rest.first() == Some(&b' ') && rest.iter().take_while(|byte| **byte != 0).any(|byte| *byte != b' ') {
-        return None;
-    }
-    let mut value = 0i64;
-    for digit in &digits[..end] {
-        if !(b'0'..=b'7').contains(digit) {
-            return None;
-        }
-        value = value.checked_mul(8)?.checked_add(i64::from(digit - b'0'))?;
-    }
-    Some(value)
-}
-
-/// A big-endian two's complement number whose top bit is the mark and the next one the sign.
-fn base_256(bytes: &[u8]) -> Option<i64> {
-    let (first, rest) = bytes.split_first()?;
-    let negative = first & 0x40 != 0;
-    let head = i64::from(first & 0x3f) - if negative { 0x40 } else { 0 };
-    rest.iter().try_fold(head, |value, byte| value.checked_mul(256)?.checked_add(i64::from(*byte)))
 }
 
 /// A decimal number of a PAX record, possibly negative.
@@ -95,7 +63,7 @@ mod tests {
             (b"8", None),
             (b"-1", None),
         ] {
-            assert_eq!(octal(bytes), value, "{bytes:?}");
+            assert_eq!(field(bytes, "x").ok(), value, "{bytes:?}");
         }
     }
 
@@ -109,7 +77,7 @@ mod tests {
             (&[0x80, 0, 0, 0, 0x80, 0, 0, 0, 0, 0, 0, 0], None),
             (&[0x81, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0], None),
         ] {
-            assert_eq!(base_256(bytes), value, "{bytes:?}");
+            assert_eq!(field(bytes, "x").ok(), value, "{bytes:?}");
         }
     }
 

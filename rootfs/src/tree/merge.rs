@@ -23,7 +23,7 @@ use crate::tree::path::clean;
 use crate::tree::{Body, Child, DirId, Directory, IMPLICIT_MODE, Inode, InodeId, ROOT, Tree, xattrs};
 
 const WHITEOUT: &[u8] = b".wh.";
-/// What AUFS keeps for itself; the one that everybody uses is the opaque marker.
+/// The prefix of AUFS' own files; of these only the opaque marker is in use elsewhere.
 const WHITEOUT_META: &[u8] = b".wh..wh.";
 const OPAQUE: &[u8] = b".wh..wh..opq";
 
@@ -235,7 +235,7 @@ impl Merger {
         }
     }
 
-    /// Gives a file that is no directory a name, which it takes away from whatever had it.
+    /// Gives a file that is not a directory a name, and takes the name away from the file that had it.
     fn put(&mut self, directory: DirId, name: &[u8], inode: InodeId) -> Result<(), Problem> {
         // The new name counts first: the old owner of the name may be the same file.
         self.tree.inodes[inode as usize].names += 1;
@@ -284,7 +284,7 @@ impl Merger {
     fn touch(&mut self, mut directory: DirId) {
         loop {
             let content = &mut self.tree.directories[directory as usize];
-            // Whatever was touched took all above it along.
+            // When a directory was touched, all above it were touched too.
             if content.touched == self.layer || directory == ROOT {
                 content.touched = self.layer;
                 return;
@@ -305,7 +305,7 @@ impl Merger {
     fn describe(&mut self, inode: InodeId, metadata: Metadata) -> Result<(), Problem> {
         let xattrs = self.xattr_set(inode, metadata.xattrs)?;
         let inode = &mut self.tree.inodes[inode as usize];
-        // Linux has no other mode for symbolic links, whatever the entry says.
+        // Linux has no other mode for symbolic links: that of the entry is ignored.
         inode.mode = if matches!(inode.body, Body::Symlink(_)) { 0o777 } else { metadata.mode };
         inode.uid = metadata.uid;
         inode.gid = metadata.gid;

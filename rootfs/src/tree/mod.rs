@@ -6,6 +6,7 @@
 mod dump;
 mod merge;
 mod path;
+mod resolve;
 mod xattrs;
 
 use std::collections::BTreeMap;

@@ -6,26 +6,25 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use moat_rootfs::{Source, build_index};
+use moat_test_harness::{Verdict, refusal};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, unshare};
 
-/// Whether disks can be mounted here; makes mounts private to the test's thread, so they go with it however it ends.
-///
-/// Without root the test fails, unless `MOAT_TEST_WITHOUT_ROOT=1` says that this is known.
+/// Whether disks can be mounted here, for tests that have more to do than that; as for all others, without root the test
+/// fails, unless the user knows.
 pub fn can_mount() -> bool {
-    let root = nix::unistd::geteuid().is_root();
-    let namespace = || unshare(CloneFlags::CLONE_FS | CloneFlags::CLONE_NEWNS);
-    let why = if !root {
-        "it needs root to mount"
-    } else if let Err(error) = namespace() {
-        panic!("cannot make a mount namespace: {error}");
-    } else {
-        mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>).unwrap();
-        return true;
-    };
-    assert!(std::env::var_os("MOAT_TEST_WITHOUT_ROOT").is_some_and(|value| value == "1"), "not run: {why}");
-    eprintln!("not run: {why}");
-    false
+    match Verdict::here() {
+        Verdict::Run => keep_mounts_private(),
+        Verdict::LeaveOut => eprintln!("not mounted: that needs root"),
+        Verdict::Refuse => panic!("{}", refusal("mounts disks")),
+    }
+    Verdict::here() == Verdict::Run
+}
+
+/// Makes mounts private to the test's thread, so they go with it however it ends.
+pub fn keep_mounts_private() {
+    unshare(CloneFlags::CLONE_FS | CloneFlags::CLONE_NEWNS).expect("a mount namespace");
+    mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>).unwrap();
 }
 
 /// The disk of some layers, mounted.

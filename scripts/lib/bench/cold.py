@@ -1,7 +1,7 @@
 """cold.py DIST ARCHIVE LAYOUT RUNS: `run --rm busybox true` against QEMU's microvm and crun.
 
 QEMU boots the same kernel with the same initramfs and the same two disks, and no network. It has no vsock, so its agent
-mounts everything, finds nobody to dial and powers off: QEMU is spared the container. crun runs the same root file
+mounts everything, finds no monitor to dial and powers off: QEMU is spared the container. crun runs the same root file
 system, unpacked beforehand.
 """
 

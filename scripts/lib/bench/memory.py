@@ -22,7 +22,7 @@ def process(arguments):
                 words = file.read().split(b"\0")
         except OSError:
             continue
-        if all(argument.encode() in words for argument in arguments):
+        if all(any(word.endswith(argument.encode()) for word in words) for argument in arguments):
             return pid
     raise SystemExit(f"no process with {arguments}")
 
@@ -42,7 +42,7 @@ def look(moat, network):
     time.sleep(SETTLE)
     with open(f"/sys/fs/cgroup/moat/{container}/cgroup.procs") as file:
         vmm = common.smaps(file.read().split()[0])
-    monitor = common.smaps(process(["monitor", container]))
+    monitor = common.smaps(process(["moat-monitor", container]))
     moat.run("rm", "-f", container)
     # The guest's memory is by far the largest mapping; it may be split where pages went back.
     guest = [m for m in vmm if m["name"] == "" and m["Size"] >= MEMORY_MIB << 19]

@@ -118,7 +118,7 @@ def wait_for(address):
     deadline = time.monotonic() + 120
     while subprocess.run(["iperf3", "-n", "1", "-c", address], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).returncode:
         if time.monotonic() > deadline:
-            sys.exit(f"net: nobody answers at {address}")
+            sys.exit(f"net: no server answers at {address}")
         time.sleep(0.5)
 
 

@@ -3,33 +3,33 @@
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 
+use moat_test_harness::{Test, tests};
 use moat_vmm::launch::Exit;
 
-use super::Test;
 use super::probe::kinds;
 use super::rig::{JAIL, Probe};
 
-pub const TESTS: &[Test] = &[
-    ("jail::other_descriptors_are_closed", descriptors),
-    ("jail::threads_are_refused", threads),
-    ("jail::nothing_of_the_host_is_left", nothing_left),
-    ("jail::every_thread_can_live_in_its_filter", live),
-    ("jail::what_no_thread_may_do_ends_the_process", forbidden),
-    ("jail::what_only_some_threads_may_do_is_checked", checked),
+pub const TESTS: &[Test] = tests![
+    other_descriptors_are_closed,
+    threads_are_refused,
+    nothing_of_the_host_is_left,
+    every_thread_can_live_in_its_filter,
+    what_no_thread_may_do_ends_the_process,
+    what_only_some_threads_may_do_is_checked,
 ];
 
-fn descriptors() {
+fn other_descriptors_are_closed() {
     let said = Probe::start("close").finish();
     let lines: Vec<&str> = said.lines().collect();
     // The configuration's descriptor, 3, is closed already; the pipe took its number and 6.
     assert_eq!(lines, ["[0, 1, 2, 3, 4, 5, 6]", "[0, 1, 2, 4, 5]"]);
 }
 
-fn threads() {
+fn threads_are_refused() {
     assert!(Probe::start("threads").finish().contains("before threads are started"));
 }
 
-fn nothing_left() {
+fn nothing_of_the_host_is_left() {
     let mut probe = Probe::start("jail");
     let mut said = Vec::new();
     while said.last().is_none_or(|line| line != "jailed") {
@@ -103,7 +103,7 @@ fn from_outside(probe: &Probe) {
     assert_eq!(interfaces.lines().skip(2).count(), 1, "only an idle loopback: {interfaces}");
 }
 
-fn live() {
+fn every_thread_can_live_in_its_filter() {
     for (kind, _) in kinds().into_iter().skip(1) {
         let mut probe = Probe::start(&format!("live {kind}"));
         let said = probe.rest();
@@ -121,7 +121,7 @@ fn killed(kind: &str, what: &str) {
     assert_eq!(probe.child.wait().unwrap(), Exit::Signal(libc::SIGSYS), "{kind} {what}: {}", probe.errors());
 }
 
-fn forbidden() {
+fn what_no_thread_may_do_ends_the_process() {
     let all = [
         "open",
         "exec",
@@ -146,7 +146,7 @@ fn forbidden() {
     }
 }
 
-fn checked() {
+fn what_only_some_threads_may_do_is_checked() {
     for (kind, what) in [
         ("main", "tgkill"),
         ("main", "receive"),

@@ -5,25 +5,25 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
+use moat_test_harness::{Test, tests};
 use moat_vmm::config::Fd;
 use moat_vmm::launch::{Exit, Launch, LaunchError};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigHandler, SigSet, SigmaskHow, Signal, pthread_sigmask, signal};
 
-use super::Test;
 use super::rig::{Probe, config, file};
 
-pub const TESTS: &[Test] = &[
-    ("launch::the_child_finds_what_it_was_given_and_nothing_else", surroundings),
-    ("launch::signals_are_back_to_their_defaults", signals),
-    ("launch::the_child_is_born_in_its_cgroup", cgroup),
-    ("launch::a_program_that_cannot_run_is_named", failures),
-    ("launch::descriptors_do_not_get_in_each_others_way", collisions),
-    ("launch::a_child_can_be_waited_for_and_killed", ends),
+pub const TESTS: &[Test] = tests![
+    the_child_finds_what_it_was_given_and_nothing_else,
+    signals_are_back_to_their_defaults,
+    the_child_is_born_in_its_cgroup,
+    a_program_that_cannot_run_is_named,
+    descriptors_do_not_get_in_each_others_way,
+    a_child_can_be_waited_for_and_killed,
 ];
 
-fn surroundings() {
+fn the_child_finds_what_it_was_given_and_nothing_else() {
     // None of these may reach the child: without CLOEXEC, low and high.
     let leaked = file("leaked");
     let low = nix::unistd::dup(&leaked).unwrap();
@@ -39,7 +39,7 @@ fn surroundings() {
     drop(low);
 }
 
-fn signals() {
+fn signals_are_back_to_their_defaults() {
     let mut before = SigSet::empty();
     pthread_sigmask(SigmaskHow::SIG_BLOCK, Some(&SigSet::from(Signal::SIGUSR1)), Some(&mut before)).unwrap();
     // SAFETY: ignoring a signal that nothing here uses.
@@ -82,7 +82,7 @@ impl Drop for Hierarchy {
     }
 }
 
-fn cgroup() {
+fn the_child_is_born_in_its_cgroup() {
     let name = format!("moat-test-{}", std::process::id());
     let hierarchy = Hierarchy::find();
     let directory = hierarchy.as_ref().map(|found| found.path.join(&name));
@@ -104,7 +104,7 @@ fn cgroup() {
     assert!(matches!(error, LaunchError::Process { .. }), "{error}");
 }
 
-fn failures() {
+fn a_program_that_cannot_run_is_named() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("no-vmm");
     let start =
@@ -121,7 +121,7 @@ fn failures() {
     assert_eq!(nix::sys::wait::waitpid(None, None), Err(nix::errno::Errno::ECHILD), "nothing is left");
 }
 
-fn collisions() {
+fn descriptors_do_not_get_in_each_others_way() {
     // Sources that lie on each other's targets, in every order.
     let mut launch = Launch::new();
     let files: Vec<_> = (0..20).map(|number| file(&format!("{number}"))).collect();
@@ -140,7 +140,7 @@ fn collisions() {
     assert_eq!(child.wait().unwrap(), Exit::Status(0));
 }
 
-fn ends() {
+fn a_child_can_be_waited_for_and_killed() {
     let mut probe = Probe::start("wait");
     assert_eq!(probe.line(), "waiting");
     assert_eq!(probe.child.try_wait().unwrap(), None);

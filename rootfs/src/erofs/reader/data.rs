@@ -66,7 +66,7 @@ impl<'a> Node<'a> {
                 // Whole blocks.
                 DataLayout::Plain => (block_start(self.inode.union)?, size.checked_next_multiple_of(BLOCK)?),
                 // Copied to a page of its own, filled with zeros.
-                DataLayout::Inline if self.tail % BLOCK + size <= BLOCK => (self.tail, size),
+                DataLayout::Inline if (self.tail % BLOCK).checked_add(size)? <= BLOCK => (self.tail, size),
                 _ => return None,
             };
             let seen = self.index.bytes.get(start..start.checked_add(seen)?)?;

@@ -1,7 +1,7 @@
 //! Reads an index back: names by the rule of Linux' lookup, inodes, attributes, and where the data is.
 //!
-//! The bytes are not trusted. Whatever they are, each question ends in an answer or an error, and takes no more memory
-//! than the answer.
+//! The bytes are not trusted. Each question ends in an answer or an error, also for broken ones, and takes no more
+//! memory than the answer.
 
 mod data;
 mod directory;
@@ -88,8 +88,8 @@ impl<'a> IndexReader<'a> {
         let start = number.checked_mul(SLOT_LEN).and_then(|start| usize::try_from(start).ok());
         let start = start.ok_or(flaw(Flaw::Outside))?;
         // An inode does not cross the end of a block.
-        let end = (start + 1).next_multiple_of(BLOCK);
-        let bytes = self.bytes.get(start..end).ok_or(flaw(Flaw::Outside))?;
+        let end = start.checked_add(1).and_then(|next| next.checked_next_multiple_of(BLOCK));
+        let bytes = end.and_then(|end| self.bytes.get(start..end)).ok_or(flaw(Flaw::Outside))?;
         let (inode, own) = Inode::parse(bytes, self.epoch).ok_or(flaw(Flaw::Layout))?;
         let file_type = FileType::from_mode(inode.mode).ok_or(flaw(Flaw::Mode))?;
         if inode.layout == DataLayout::Chunked && file_type != FileType::Regular {

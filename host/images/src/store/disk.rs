@@ -1,0 +1,89 @@
+//! An image's disk: an index of the layers' tree, and the layers themselves.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+
+use super::ImageStore;
+use super::digest::{Digest, Hasher, ImageId};
+use super::error::StoreError;
+use super::image::Image;
+use super::staging;
+
+/// What a VM needs to serve an image as a read-only disk: these files one behind the other, each padded with zeros to
+/// whole sectors.
+#[derive(Debug)]
+pub struct ImageDisk {
+    /// The index, then the layers. None is empty.
+    pub segments: Vec<Segment>,
+}
+
+/// One file of a disk.
+#[derive(Debug)]
+pub struct Segment {
+    /// Where it lies.
+    pub path: PathBuf,
+    /// Open for reading.
+    pub file: File,
+    /// Its length in bytes.
+    pub length: u64,
+}
+
+/// What the name of an index is made of: the layers, and how the index is written.
+pub(super) fn index_key(layers: impl IntoIterator<Item = Digest>) -> Digest {
+    let mut hasher = Hasher::default();
+    hasher.update(format!("{}\n", moat_rootfs::WRITER_VERSION).as_bytes());
+    for layer in layers {
+        hasher.update(format!("{layer}\n").as_bytes());
+    }
+    hasher.finish()
+}
+
+impl ImageStore {
+    /// Opens the files of an image's disk. The index was made when the image was loaded; one that is gone or that
+    /// another version of Moat wrote is made again.
+    ///
+    /// # Errors
+    /// When a file of the image is missing or has changed its size, or when the index cannot be made.
+    pub fn disk(&self, image: &Image) -> Result<ImageDisk, StoreError> {
+        let layers = || {
+            image.layers.iter().map(|layer| {
+                let file = self.layout.open_blob(&layer.diff_id, layer.size)?;
+                Ok(Segment { path: self.layout.blob(&layer.diff_id), file, length: layer.size })
+            })
+        };
+        let path = self.index_path(&index_key(image.layers.iter().map(|layer| layer.diff_id)));
+        if !path.exists() {
+            self.put_index(&path, &Self::build_index(layers(), image.id)?)?;
+        }
+        let file = File::open(&path).map_err(StoreError::io(&path))?;
+        let length = file.metadata().map_err(StoreError::io(&path))?.len();
+        let index = Segment { path: path.clone(), file, length };
+        // A layer of no bytes at all has no entries, and no place on a disk.
+        let segments = std::iter::once(Ok(index)).chain(layers());
+        let segments = segments.filter(|segment| segment.as_ref().map_or(true, |segment| segment.length > 0));
+        Ok(ImageDisk { segments: segments.collect::<Result<_, StoreError>>()? })
+    }
+
+    pub(super) fn index_path(&self, key: &Digest) -> PathBuf {
+        self.root.indexes().join(format!("{}.erofs", key.hex()))
+    }
+
+    /// Puts an index in its place, or in the place of another one.
+    pub(super) fn put_index(&self, path: &Path, index: &moat_rootfs::Index) -> Result<(), StoreError> {
+        let mut staging = self.stage()?;
+        let staged = staging.file_with(index.bytes())?;
+        staging::sync(&staged)?;
+        fs::rename(&staged, path).map_err(StoreError::io(path))
+    }
+
+    /// Makes the index of these layers, the lowest first.
+    pub(super) fn build_index(
+        layers: impl Iterator<Item = Result<Segment, StoreError>>,
+        image: ImageId,
+    ) -> Result<moat_rootfs::Index, StoreError> {
+        let files = layers.map(|layer| layer.map(|layer| layer.file));
+        let mut files = files.collect::<Result<Vec<_>, _>>()?;
+        moat_rootfs::build_index(&mut files)
+            .map_err(|cause| StoreError::Index { image: image.short(), cause })
+    }
+}

@@ -1,0 +1,64 @@
+//! `moat network inspect`.
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use moat_docker::inspect::array;
+use moat_docker::network::inspect::object;
+use moat_docker::network::none;
+use moat_docker::template::Template;
+use moat_engine::Engine;
+use moat_engine::Root;
+
+/// Show everything about networks
+#[derive(clap::Args)]
+#[command(after_help = "Examples:
+  moat network inspect shop
+  moat network inspect -f '{{range .IPAM.Config}}{{.Subnet}}{{end}}' shop
+  moat network inspect -f '{{range .Containers}}{{.Name}} {{end}}' shop")]
+pub struct Args {
+    /// A Go template for each, or `json`
+    #[arg(short, long, value_name = "FORMAT")]
+    format: Option<String>,
+    /// For those who know it from Docker
+    #[arg(short, long)]
+    verbose: bool,
+    /// Names, ids, or the beginnings of ids
+    #[arg(required = true, value_name = "NETWORK")]
+    networks: Vec<String>,
+}
+
+/// Prints an array with an object for each network, or what the template makes of each.
+pub fn run(args: &Args, root: Root) -> anyhow::Result<ExitCode> {
+    let format = args.format.as_deref().filter(|format| !format.is_empty());
+    let template = format.filter(|format| *format != "json").map(Template::parse).transpose()?;
+    let engine = Engine::open(root)?;
+    // Looking at the containers repairs what crashes left on networks.
+    let containers = engine.list()?;
+    let networks = engine.networks();
+    let attachments = networks.attachments()?;
+    let (mut found, mut code) = (Vec::new(), ExitCode::SUCCESS);
+    for name in &args.networks {
+        if name == none::NAME {
+            found.push(none::object(&containers));
+            continue;
+        }
+        match networks.find(name) {
+            Ok(network) => found.push(object(&network, &attachments)),
+            Err(e) => {
+                crate::complain(e);
+                code = ExitCode::FAILURE;
+            }
+        }
+    }
+    let mut output = io::stdout().lock();
+    match template {
+        None => output.write_all(&array(&found, format.is_none())?)?,
+        Some(template) => {
+            for object in &found {
+                writeln!(output, "{}", template.apply(object)?)?;
+            }
+        }
+    }
+    Ok(code)
+}

@@ -1,0 +1,110 @@
+//! `moat run`.
+
+use std::process::ExitCode;
+
+use anyhow::bail;
+use moat_engine::Engine;
+use moat_engine::Root;
+use moat_engine::session::{AttachOptions, End};
+
+use super::cidfile::CidFile;
+use super::container_args::ContainerArgs;
+use super::detach_keys::{self, DetachKeys};
+use super::pull::PullArgs;
+use super::session::{self, SessionOptions};
+use super::terminal;
+
+/// Create a container from an image and run a command in it
+#[derive(clap::Args)]
+#[command(
+    disable_help_flag = true,
+    override_usage = "moat run [OPTIONS] IMAGE [COMMAND] [ARG]...",
+    after_help = "Examples:
+  moat run --rm localhost/busybox echo hello
+  moat run -it --rm localhost/debian bash
+  moat run -d --name web --memory 256m localhost/nginx
+  echo data | moat run -i --rm localhost/busybox wc -c
+
+The exit code is the command's own; 125 means that Moat could not run the container, 126 that the
+command cannot be executed, 127 that it was not found, and 128+N that signal N ended it."
+)]
+pub struct Args {
+    /// Run in the background and print the container's id
+    #[arg(short, long)]
+    detach: bool,
+    /// The keys that leave the container's terminal
+    #[arg(long, value_name = "KEYS", default_value = detach_keys::DEFAULT)]
+    detach_keys: DetachKeys,
+    /// Pass signals on to the command
+    #[arg(long, value_name = "BOOL", default_value_t = true, action = clap::ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    sig_proxy: bool,
+    /// Send what the guest's kernel prints on its serial console to stderr (slows the boot)
+    #[arg(long)]
+    debug_console: bool,
+    /// Print help
+    #[arg(long, action = clap::ArgAction::Help)]
+    help: Option<bool>,
+    #[command(flatten)]
+    image: PullArgs,
+    #[command(flatten)]
+    container: ContainerArgs,
+}
+
+/// Runs a container to its end, or starts it in the background.
+pub fn run(args: Args, root: Root) -> anyhow::Result<ExitCode> {
+    let Args { detach, debug_console, image, container, .. } = args;
+    if container.tty && container.interactive && !detach && !terminal::stdin_is_terminal() {
+        bail!("cannot attach stdin to a TTY-enabled container because stdin is not a terminal");
+    }
+    if detach && debug_console {
+        bail!("--debug-console prints to this terminal and does not go with --detach");
+    }
+    let cidfile = CidFile::create(container.cidfile.as_deref())?;
+    let engine = Engine::open(root)?;
+    let image = image.ensure(container.image(), &engine)?;
+    let (stdin, tty) = (container.interactive && !detach, container.tty);
+    let attach =
+        AttachOptions { stdin, output: !detach, size: if tty && !detach { terminal::size() } else { None } };
+    let options = SessionOptions { terminal: tty, signals: args.sig_proxy, detach_keys: args.detach_keys };
+    let mut started = None;
+    let attached = engine.run(&image, container.options(!detach)?, &attach, debug_console, |container| {
+        let id = container.id().clone();
+        if let Some(cidfile) = cidfile {
+            cidfile.write(id.as_str())?;
+        }
+        started = Some((id, session::block_signals(&options)?));
+        anyhow::Ok(())
+    })?;
+    let Some((id, signals)) = started else { bail!("the container was started before it was created") };
+    session::pass_signals_on(&attached, signals, &options)?;
+    let end = if detach {
+        match attached.started()? {
+            // It may be over before its start was heard of.
+            None | Some(End::Exited { .. } | End::Detached) => {
+                say!("{id}");
+                return Ok(ExitCode::SUCCESS);
+            }
+            Some(failed) => failed,
+        }
+    } else {
+        session::carry(attached, &options)?
+    };
+    Ok(report(end, id.short()))
+}
+
+/// Tells the user how a container's first process ended, as an exit code and, if it failed, a message.
+pub fn report(end: End, container: &str) -> ExitCode {
+    match end {
+        End::Detached => ExitCode::SUCCESS,
+        End::Exited { code, error } => {
+            if let Some(error) = error {
+                super::complain(error);
+            }
+            ExitCode::from(code)
+        }
+        End::Failed { code, message } => {
+            super::complain(format_args!("cannot start container {container}: {message}"));
+            ExitCode::from(code)
+        }
+    }
+}
