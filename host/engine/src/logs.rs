@@ -44,7 +44,7 @@ pub struct Logs<'e> {
     /// The last lines, read before the rest.
     kept: VecDeque<Record>,
     watch: Option<Inotify>,
-    /// Whether the container ran when the log was last found read to its end.
+    /// Whether nothing more comes.
     over: bool,
 }
 
