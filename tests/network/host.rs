@@ -135,7 +135,7 @@ impl Host {
         let taps = attached.open_taps(1).expect("taps");
         let cables = taps.into_iter().map(|mut queues| Cable::new(queues.remove(0))).collect();
         let guest = Guest { config: config.clone(), attached, cables, lock_path, _lock: lock };
-        guest.introduce();
+        guest.settle();
         guest
     }
 
@@ -145,7 +145,7 @@ impl Host {
         let endpoint = after.endpoints.last().expect("an endpoint").clone();
         guest.cables.push(Cable::new(endpoint.open_tap(1).expect("a tap").remove(0)));
         guest.attached.change(after, held);
-        guest.introduce();
+        guest.settle();
         endpoint
     }
 
@@ -230,9 +230,17 @@ impl Guest {
         }
     }
 
-    /// Tells the host which hardware address it has, as an answer to ARP would.
-    fn introduce(&self) {
+    /// Waits until its cables carry frames, and tells the host which hardware address it has, as an answer to ARP would.
+    ///
+    /// The kernel notices in the background that a tap was opened: until then the bridge's port drops what is sent to it,
+    /// and so does a bridge whose first port this is. A virtual machine boots for longer than that.
+    fn settle(&self) {
         for endpoint in &self.attached.attachment.endpoints {
+            let forwards = || {
+                shown(&format!("-d link show {}", endpoint.tap)).contains("state forwarding")
+                    && shown(&format!("link show {}", endpoint.bridge)).contains("state UP")
+            };
+            eventually("the bridge forwards to the guest", forwards);
             ip(&format!(
                 "neigh replace {} lladdr {} dev {}",
                 endpoint.ipv4.addr(),

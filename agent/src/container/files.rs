@@ -92,7 +92,7 @@ fn resolv_conf(dns: &Dns) -> Result<String, Failure> {
         )));
     }
     if let Some(word) = words().find(|word| !is_word(word)) {
-        return Err(Failure::setup(format!("\"{word}\" is no word for /etc/resolv.conf")));
+        return Err(Failure::setup(format!("\"{word}\" is not a word for /etc/resolv.conf")));
     }
     let servers: String = dns.servers.iter().map(|server| format!("nameserver {server}\n")).collect();
     let line = |name: &str, words: &[String]| match words {

@@ -11,7 +11,7 @@ use crate::failure::{Context, Failure};
 pub fn apply(sysctls: &BTreeMap<String, String>) -> Result<(), Failure> {
     for (name, value) in sysctls {
         let path = path(name)
-            .ok_or_else(|| Failure::setup(format!("\"{name}\" is no name of a kernel parameter")))?;
+            .ok_or_else(|| Failure::setup(format!("\"{name}\" is not the name of a kernel parameter")))?;
         fs::write(path, value).context(&format!("cannot set the kernel parameter {name} to \"{value}\""))?;
     }
     Ok(())

@@ -105,7 +105,7 @@ fn wait_for(links: &Links, news: &Socket, mac: MacAddress) -> Result<Device, Fai
 fn tell_driver(verb: &str, device: &str) -> Result<(), Failure> {
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_');
     if device.is_empty() || device.len() > 64 || !device.bytes().all(allowed) {
-        return Err(Failure::setup(format!("\"{device}\" is no name of a device")));
+        return Err(Failure::setup(format!("\"{device}\" is not the name of a device")));
     }
     let what = format!("cannot {verb} the device {device}");
     let sysfs = NewFilesystem::open(c"sysfs").and_then(|it| it.mount(0)).context(&what)?;
@@ -146,7 +146,7 @@ mod tests {
     #[test]
     fn devices_have_simple_names() {
         for name in ["", "../x", "a/b", "a\n", &"x".repeat(65)] {
-            assert!(tell_driver("bind", name).unwrap_err().message.contains("is no name"), "{name}");
+            assert!(tell_driver("bind", name).unwrap_err().message.contains("is not the name"), "{name}");
         }
     }
 }

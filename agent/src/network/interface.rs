@@ -14,7 +14,7 @@ pub fn check(interface: &Interface) -> Result<(), Failure> {
         && !matches!(name.as_str(), "." | ".." | "lo")
         && !name.contains(|c: char| c == '/' || c == ':' || c.is_whitespace() || c.is_control());
     if !is_name {
-        return Err(Failure::setup(format!("\"{name}\" is no name of a network interface")));
+        return Err(Failure::setup(format!("\"{name}\" is not the name of a network interface")));
     }
     let fits =
         |address: &InterfaceAddress| address.prefix <= if address.address.is_ipv4() { 32 } else { 128 };

@@ -47,9 +47,9 @@ fn kernel_parameters_that_cannot_be_set_are_told() {
             "cannot set the kernel parameter net.ipv4.nonsense to \"1\": no such file or directory",
         ),
         ("kernel.msgmax", "x", "cannot set the kernel parameter kernel.msgmax to \"x\": invalid argument"),
-        ("../../etc/passwd", "1", "\"../../etc/passwd\" is no name of a kernel parameter"),
-        ("net..x", "1", "\"net..x\" is no name of a kernel parameter"),
-        ("Kernel.x", "1", "\"Kernel.x\" is no name of a kernel parameter"),
+        ("../../etc/passwd", "1", "\"../../etc/passwd\" is not the name of a kernel parameter"),
+        ("net..x", "1", "\"net..x\" is not the name of a kernel parameter"),
+        ("Kernel.x", "1", "\"Kernel.x\" is not the name of a kernel parameter"),
     ] {
         let failure = Machine::boot(|_| {}).start(with_sysctl(name, value, "true")).unwrap_err();
         assert_eq!(failure, (StartFailure::Setup, message.to_owned()));

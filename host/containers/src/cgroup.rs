@@ -35,7 +35,7 @@ const KILL_LIMIT: Duration = Duration::from_secs(10);
 pub enum CgroupError {
     /// There is no cgroup v2 here.
     #[error(
-        "{MOUNT} is no cgroup v2 hierarchy; boot the host with systemd.unified_cgroup_hierarchy=1 or mount one there"
+        "{MOUNT} is not a cgroup v2 hierarchy; boot the host with systemd.unified_cgroup_hierarchy=1 or mount one there"
     )]
     NotMounted,
     /// A limit was asked for and its controller is not there.

@@ -13,7 +13,7 @@ pub struct DetachKeys(Vec<u8>);
 
 /// The text is no sequence of keys.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[error("'{0}' is no key sequence; one is {DEFAULT}")]
+#[error("'{0}' is not a key sequence; an example is {DEFAULT}")]
 pub struct DetachKeysError(String);
 
 impl DetachKeys {
@@ -57,7 +57,7 @@ mod tests {
         assert_eq!("ctrl-@,a,ctrl-\\".parse::<DetachKeys>().unwrap().0, [0, b'a', 28]);
         for bad in ["ctrl-", "ctrl-1", "ab", "ctrl-p,,q", "strg-p"] {
             let error = bad.parse::<DetachKeys>().unwrap_err().to_string();
-            assert_eq!(error, format!("'{bad}' is no key sequence; one is ctrl-p,ctrl-q"));
+            assert_eq!(error, format!("'{bad}' is not a key sequence; an example is ctrl-p,ctrl-q"));
         }
     }
 }

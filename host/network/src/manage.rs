@@ -244,7 +244,7 @@ fn addresses(
     for gateway in &wanted.gateways {
         if !subnets.iter().any(|&subnet| subnet::is_host(subnet, *gateway)) {
             return Err(NetworkError::Invalid(format!(
-                "no matching subnet for gateway {gateway}: it is no host's address in the network's subnet"
+                "no matching subnet for gateway {gateway}: it is not a host's address in the network's subnet"
             )));
         }
     }

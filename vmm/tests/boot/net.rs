@@ -232,7 +232,7 @@ fn impossible(bench: &Bench) {
         plan.card(NetworkConfig { taps, card: NetworkCard { mtu, ..CARD } })
     };
     let message = with_taps(1, 1500).run().failed("device");
-    assert!(message.starts_with("network 0: it is no tap device"), "{message}");
+    assert!(message.starts_with("network 0: it is not a tap device"), "{message}");
     let message = with_taps(9, 1500).run().failed("config");
     assert_eq!(message, "the number of taps of network 0 is 9, but must be from 1 to 8");
     let message = with_taps(1, 67).run().failed("config");

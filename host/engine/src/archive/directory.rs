@@ -74,7 +74,7 @@ impl Directory {
             let error = match e {
                 Errno::ENOTDIR | Errno::ELOOP => io::Error::new(
                     io::ErrorKind::NotADirectory,
-                    "it is no directory, and symbolic links are not followed below the destination",
+                    "it is not a directory, and symbolic links are not followed below the destination",
                 ),
                 e => e.into(),
             };

@@ -56,7 +56,7 @@ enum Problem {
     NoValue(String),
     #[error("{0:?} is not NAME=VALUE")]
     Pair(String),
-    #[error("{0:?} is no port, such as 80, 53/udp or 8000-8010")]
+    #[error("{0:?} is not a port, such as 80, 53/udp or 8000-8010")]
     Port(String),
 }
 

@@ -48,7 +48,7 @@ pub enum ReferenceError {
     Uppercase(String),
     /// A part of the repository that registries would refuse.
     #[error(
-        "invalid reference format: {part:?} in {text:?} is no part of a repository name, which is lower-case letters \
+        "invalid reference format: {part:?} in {text:?} is not a part of a repository name, which is lower-case letters \
          and digits, with single `.`, `_`, `__` or dashes between them"
     )]
     Component {

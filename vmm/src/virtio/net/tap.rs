@@ -20,7 +20,7 @@ const NEEDED: [(libc::c_int, &str); 3] =
 #[derive(Debug, thiserror::Error)]
 pub enum TapError {
     /// It is something else.
-    #[error("it is no tap device: {0}")]
+    #[error("it is not a tap device: {0}")]
     Other(io::Error),
     /// It is set up in another way.
     #[error("it is a tap device without {0}")]

@@ -210,7 +210,7 @@ impl<'a> Walker<'a> {
     /// A size field: octal digits, or base 256 with the top bit set.
     fn number(&self, field: &[u8]) -> Result<u64, LoadError> {
         let value = moat_tar_header::number(field).and_then(|value| u64::try_from(value).ok());
-        value.ok_or_else(|| self.fault("a header's size is no number".to_owned()))
+        value.ok_or_else(|| self.fault("a header's size is not a number".to_owned()))
     }
 
     fn fault(&self, reason: String) -> LoadError {

@@ -367,7 +367,7 @@ impl Session {
 
 /// The answer to a message that starts no session.
 fn no_request() -> Refusal {
-    Refusal::new(ErrorKind::Invalid, "that is no request")
+    Refusal::new(ErrorKind::Invalid, "that is not a request")
 }
 
 fn tell_size(monitor: &Monitor, size: TerminalSize) {
