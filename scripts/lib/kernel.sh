@@ -3,10 +3,13 @@
 #
 # MOAT_KERNEL_SOURCE is another source than Debian's; MOAT_KERNEL_UNPINNED=yes takes one whose sha256 is not pinned.
 
+# Whether the cache has it.
+kernel_is_built() { "$MOAT_SRC/guest-kernel/build" --print >/dev/null 2>&1; }
+
 # Prints the path of the vmlinux.
 build_kernel() {
     local vmlinux options=()
-    [[ -n ${MOAT_KERNEL_SOURCE:-} ]] || need_pinned_source
+    need_kernel_source
     [[ ${MOAT_KERNEL_UNPINNED:-no} != yes ]] || options+=(--allow-unpinned)
     vmlinux=$("$MOAT_SRC/guest-kernel/build" --print "${options[@]}" 2>/dev/null) || {
         need_packages KERNEL
@@ -17,8 +20,9 @@ build_kernel() {
     printf '%s\n' "$vmlinux"
 }
 
-# The package at the version whose checksum is known; its newest one may be ahead of the pin.
-need_pinned_source() {
+# The Debian package at the version whose checksum is known; its newest one may be ahead of the pin.
+need_kernel_source() {
+    [[ -z ${MOAT_KERNEL_SOURCE:-} ]] || return 0
     local pin package version
     pin=$(awk '!/^#/ && NF { print $3; exit }' "$MOAT_SRC/guest-kernel/pins")
     package=${pin%%=*} version=${pin#*=}

@@ -20,6 +20,9 @@ PACKAGES_DEMO=(umoci skopeo busybox-static)
 # shellcheck disable=SC2034
 PACKAGES_TEST=(erofs-utils e2fsprogs util-linux attr libcap2-bin umoci skopeo busybox-static python3 zstd docker-registry
     apache2-utils openssl podman curl iperf3 iproute2 mariadb-client-core)
+# What reads these scripts.
+# shellcheck disable=SC2034
+PACKAGES_LINT=(shellcheck)
 # What the benchmarks compare with.
 # shellcheck disable=SC2034
 PACKAGES_BENCH=(qemu-system-x86 crun podman erofs-utils umoci skopeo docker-registry python3 iperf3 iproute2 cpio)
