@@ -107,7 +107,8 @@ impl FromStr for ExecId {
     }
 }
 
-fn is_id(text: &str) -> bool {
+/// Whether `text` is 64 lower-case hexadecimal digits, as every id is.
+pub fn is_id(text: &str) -> bool {
     text.len() == 64 && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
 }
 
