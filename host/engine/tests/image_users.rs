@@ -7,6 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
+use moat_containers::state::{State, Status};
 use moat_engine::image::ImportRequest;
 use moat_engine::{Container, CreateOptions, Engine, ErrorKind, Root};
 use moat_protocol::tar::Writer;
@@ -182,6 +183,21 @@ fn containers_of_an_earlier_release_are_found() {
             engine.remove(container, false).unwrap();
         }
         assert!(!is_refused(&engine, false), "{point}");
+    }
+}
+
+/// What Docker answers: the image of a paused container cannot be removed by force, as little as that of a running one.
+#[test]
+fn a_paused_container_counts_as_running() {
+    let (engine, _directory) = with_images();
+    let mut container = create(&engine, "app");
+    let id = engine.store().resolve("app").unwrap().id.to_string();
+    let _monitor = Lock::wait(&container.directory.lock()).unwrap();
+    for status in [Status::Running, Status::Paused, Status::Restarting] {
+        container.set_state(State { status, ..State::created() }).unwrap();
+        let error = engine.remove_image(&id, true).unwrap_err().to_string();
+        let expected = format!("image is being used by running container {}", container.id().short());
+        assert!(error.contains(&expected) && error.contains("cannot be forced"), "{status:?}: {error}");
     }
 }
 
