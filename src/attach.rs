@@ -8,7 +8,7 @@ use moat_engine::session::AttachOptions;
 
 use super::detach_keys::{self, DetachKeys};
 use super::session::{self, SessionOptions};
-use super::{run, terminal};
+use super::terminal;
 
 /// Connect this terminal to a container that runs
 #[derive(clap::Args)]
@@ -45,5 +45,6 @@ pub fn run(args: Args, root: Root) -> anyhow::Result<ExitCode> {
     let signals = session::block_signals(&options)?;
     let attached = engine.attach(&container, &attach)?;
     session::pass_signals_on(&attached, signals, &options)?;
-    Ok(run::report(session::carry(attached, &options)?, &args.container))
+    let end = session::carry(attached, &options)?;
+    Ok(session::report(end, format_args!("start container {}", args.container)))
 }

@@ -6,23 +6,25 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 
-/// The file, made before there is a container, so that a place where it cannot be leaves none behind. It goes again when
-/// no id is written to it.
-pub struct CidFile {
+/// The file, if one is wanted. It is made before there is a container, so that a place where it cannot be leaves none
+/// behind, and goes again when no id is written to it.
+pub struct CidFile(Option<Begun>);
+
+struct Begun {
     path: PathBuf,
     file: File,
     written: bool,
 }
 
 impl CidFile {
-    /// Makes the file, if one is wanted.
+    /// Makes the file at `path`, if there is one.
     ///
     /// # Errors
     /// When it is there already, or cannot be made.
-    pub fn create(path: Option<&Path>) -> anyhow::Result<Option<Self>> {
-        let Some(path) = path else { return Ok(None) };
+    pub fn create(path: Option<&Path>) -> anyhow::Result<Self> {
+        let Some(path) = path else { return Ok(Self(None)) };
         match File::create_new(path) {
-            Ok(file) => Ok(Some(Self { path: path.to_owned(), file, written: false })),
+            Ok(file) => Ok(Self(Some(Begun { path: path.to_owned(), file, written: false }))),
             Err(e) if e.kind() == io::ErrorKind::AlreadyExists => bail!(
                 "container ID file found, make sure the other container isn't running or delete {}",
                 path.display()
@@ -37,15 +39,16 @@ impl CidFile {
     ///
     /// # Errors
     /// When it cannot be written.
-    pub fn write(mut self, id: &str) -> anyhow::Result<()> {
-        let written = self.file.write_all(id.as_bytes());
-        written.with_context(|| format!("cannot write the container's id to {}", self.path.display()))?;
-        self.written = true;
+    pub fn write(self, id: &str) -> anyhow::Result<()> {
+        let Some(mut begun) = self.0 else { return Ok(()) };
+        let written = begun.file.write_all(id.as_bytes());
+        written.with_context(|| format!("cannot write the container's id to {}", begun.path.display()))?;
+        begun.written = true;
         Ok(())
     }
 }
 
-impl Drop for CidFile {
+impl Drop for Begun {
     fn drop(&mut self) {
         if !self.written {
             // If this fails too, the user must still hear of the first failure.
@@ -62,10 +65,10 @@ mod tests {
     fn the_file_is_new_and_stays_only_with_an_id() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("id");
-        assert!(CidFile::create(None).unwrap().is_none());
+        CidFile::create(None).unwrap().write("abc").unwrap();
         drop(CidFile::create(Some(&path)).unwrap());
         assert!(!path.exists(), "nothing was created");
-        let file = CidFile::create(Some(&path)).unwrap().unwrap();
+        let file = CidFile::create(Some(&path)).unwrap();
         assert!(CidFile::create(Some(&path)).is_err_and(|e| e.to_string().contains("file found")));
         file.write("abc").unwrap();
         assert_eq!(fs::read_to_string(&path).unwrap(), "abc");

@@ -34,9 +34,7 @@ pub fn run(args: Args, root: Root) -> anyhow::Result<ExitCode> {
     let engine = Engine::open(root)?;
     let image = args.image.ensure(args.container.image(), &engine)?;
     let container = engine.create(&image, args.container.options(true)?)?;
-    if let Some(cidfile) = cidfile {
-        cidfile.write(container.id().as_str())?;
-    }
+    cidfile.write(container.id().as_str())?;
     say!("{}", container.id());
     Ok(ExitCode::SUCCESS)
 }

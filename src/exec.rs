@@ -96,18 +96,10 @@ pub fn run(args: Args, root: Root) -> anyhow::Result<ExitCode> {
     } else {
         session::carry(attached, &options)?
     };
-    Ok(match end {
-        End::Detached => ExitCode::SUCCESS,
-        End::Exited { code, error } => {
-            if let Some(error) = error {
-                super::complain(error);
-            }
-            ExitCode::from(code)
-        }
-        End::Failed { code, message } => {
-            super::complain(format_args!("cannot run the command in container {wanted}: {message}"));
-            // Docker's exec has no code of its own for a bad user or directory.
-            ExitCode::from(code.max(CANNOT_EXECUTE))
-        }
-    })
+    let end = match end {
+        // Docker's exec has no code of its own for a bad user or directory.
+        End::Failed { code, message } => End::Failed { code: code.max(CANNOT_EXECUTE), message },
+        other => other,
+    };
+    Ok(session::report(end, format_args!("run the command in container {wanted}")))
 }

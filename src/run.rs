@@ -69,9 +69,7 @@ pub fn run(args: Args, root: Root) -> anyhow::Result<ExitCode> {
     let mut started = None;
     let attached = engine.run(&image, container.options(!detach)?, &attach, debug_console, |container| {
         let id = container.id().clone();
-        if let Some(cidfile) = cidfile {
-            cidfile.write(id.as_str())?;
-        }
+        cidfile.write(id.as_str())?;
         started = Some((id, session::block_signals(&options)?));
         anyhow::Ok(())
     })?;
@@ -89,22 +87,5 @@ pub fn run(args: Args, root: Root) -> anyhow::Result<ExitCode> {
     } else {
         session::carry(attached, &options)?
     };
-    Ok(report(end, id.short()))
-}
-
-/// Tells the user how a container's first process ended, as an exit code and, if it failed, a message.
-pub fn report(end: End, container: &str) -> ExitCode {
-    match end {
-        End::Detached => ExitCode::SUCCESS,
-        End::Exited { code, error } => {
-            if let Some(error) = error {
-                super::complain(error);
-            }
-            ExitCode::from(code)
-        }
-        End::Failed { code, message } => {
-            super::complain(format_args!("cannot start container {container}: {message}"));
-            ExitCode::from(code)
-        }
-    }
+    Ok(session::report(end, format_args!("start container {}", id.short())))
 }

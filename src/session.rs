@@ -1,9 +1,11 @@
 //! A session with a process in a container: moves this process's stdio and signals there and back.
 
+use std::fmt::Display;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
+use std::process::ExitCode;
 use std::thread::JoinHandle;
 
 use anyhow::anyhow;
@@ -91,6 +93,24 @@ pub fn carry(mut session: Session, options: &SessionOptions) -> anyhow::Result<E
     }
     drop(raw);
     Ok(end)
+}
+
+/// Tells the user how a process ended, as an exit code and, if something went wrong, a message. `asked` is what cannot be
+/// done when it failed to start.
+pub fn report(end: End, asked: impl Display) -> ExitCode {
+    match end {
+        End::Detached => ExitCode::SUCCESS,
+        End::Exited { code, error } => {
+            if let Some(error) = error {
+                super::complain(error);
+            }
+            ExitCode::from(code)
+        }
+        End::Failed { code, message } => {
+            super::complain(format_args!("cannot {asked}: {message}"));
+            ExitCode::from(code)
+        }
+    }
 }
 
 /// A thread that writes what the process writes.

@@ -10,7 +10,7 @@ use moat_engine::session::AttachOptions;
 use super::detach_keys::{self, DetachKeys};
 use super::each::each;
 use super::session::{self, SessionOptions};
-use super::{run, terminal};
+use super::terminal;
 
 /// Start containers that do not run
 #[derive(clap::Args)]
@@ -52,5 +52,6 @@ pub fn run(args: Args, root: Root) -> anyhow::Result<ExitCode> {
     let signals = session::block_signals(&options)?;
     let attached = engine.start_attached(&container, &attach)?;
     session::pass_signals_on(&attached, signals, &options)?;
-    Ok(run::report(session::carry(attached, &options)?, wanted))
+    let end = session::carry(attached, &options)?;
+    Ok(session::report(end, format_args!("start container {wanted}")))
 }

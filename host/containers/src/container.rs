@@ -9,7 +9,7 @@ use moat_records::root::Root;
 use crate::cgroup::Cgroup;
 use crate::config::ContainerConfig;
 use crate::state::{Permit, State, Verb};
-use crate::{ContainerError, Directory, names, socket};
+use crate::{ContainerError, Directory, names, socket, users};
 
 /// A container: its configuration, and its state when it was read.
 #[derive(Debug, Clone)]
@@ -76,8 +76,11 @@ impl Container {
         names::release(root, &self.config.name, self.id());
         failpoint::hit("remove.name-released");
         socket::remove(&self.directory);
-        self.directory
-            .remove()
-            .map_err(|source| ContainerError::Remove { path: self.directory.path().to_owned(), source })
+        let cannot = |source| ContainerError::Remove { path: self.directory.path().to_owned(), source };
+        self.directory.remove_config().map_err(cannot)?;
+        failpoint::hit("remove.config-gone");
+        users::remove(root, &self.config.image_id, self.id())?;
+        failpoint::hit("remove.user-gone");
+        self.directory.remove().map_err(cannot)
     }
 }

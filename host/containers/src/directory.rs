@@ -14,7 +14,6 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use moat_records::failpoint;
 use moat_records::id::ContainerId;
 use moat_records::root::Root;
 
@@ -53,17 +52,28 @@ impl Directory {
         self.0.join("state.json")
     }
 
+    /// Removes the configuration: from here on it is a remnant.
+    ///
+    /// # Errors
+    /// When it cannot be removed; it can be tried again.
+    pub fn remove_config(&self) -> io::Result<()> {
+        gone(fs::remove_file(self.config()))
+    }
+
     /// Removes everything in it and itself, the configuration first: what an interruption leaves is a remnant.
     ///
     /// # Errors
     /// When something cannot be removed; it can be tried again.
     pub fn remove(&self) -> io::Result<()> {
-        let gone = |result: io::Result<()>| match result {
-            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
-            other => other,
-        };
-        gone(fs::remove_file(self.config()))?;
-        failpoint::hit("remove.config-gone");
+        self.remove_config()?;
         gone(fs::remove_dir_all(&self.0))
+    }
+}
+
+/// What is gone already was removed.
+pub(crate) fn gone(result: io::Result<()>) -> io::Result<()> {
+    match result {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other,
     }
 }

@@ -23,6 +23,7 @@ pub mod socket;
 pub mod state;
 #[cfg(feature = "testing")]
 pub mod testing;
+pub mod users;
 
 pub use change::ResourceUpdate;
 pub use container::Container;

@@ -71,16 +71,6 @@ impl Containers {
         self.load(&id)?.ok_or_else(not_found)
     }
 
-    /// The names of the containers made from image `image_id`.
-    ///
-    /// # Errors
-    /// When a record cannot be read.
-    pub fn users_of(&self, image_id: &str) -> Result<Vec<Container>, ContainerError> {
-        let mut containers = self.all()?;
-        containers.retain(|container| container.config.image_id == image_id);
-        Ok(containers)
-    }
-
     /// The container as it is now.
     ///
     /// # Errors

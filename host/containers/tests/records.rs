@@ -4,9 +4,13 @@
 #[path = "../../records/tests/support/formats.rs"]
 mod formats;
 
+use std::path::Path;
+
 use formats::{read_every_format, refuse_the_next_format};
 use moat_containers::config::ContainerConfig;
 use moat_containers::state::State;
+use moat_containers::users::UsersRecord;
+use moat_records::record;
 
 const RECORDS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/records");
 
@@ -26,4 +30,11 @@ fn states_of_every_format_are_read() {
         assert_eq!(state, State::created());
         refuse_the_next_format(&state);
     }
+}
+
+/// Earlier releases had no such record.
+#[test]
+fn the_record_of_images_users_is_read() {
+    let record = record::read::<UsersRecord>(&Path::new(RECORDS).join("users.1.json")).expect("a record");
+    refuse_the_next_format(&record);
 }

@@ -9,7 +9,7 @@ use moat_containers::config::{LogLimits, Rates, Security, Tmpfs, Ulimit};
 use moat_containers::health::HealthOptions;
 use moat_containers::restart::RestartPolicy;
 use moat_containers::state::{State, Status};
-use moat_containers::{Container, Directory, Held, events, names};
+use moat_containers::{Container, Directory, Held, events, names, users};
 use moat_images::store::{Image, StoreError};
 use moat_network::port::ContainerPort;
 use moat_network::request::NetworkRequest;
@@ -131,6 +131,8 @@ impl Engine {
             self.networks().check(&config.network)?;
             names::take(self.root(), &config.name, &id)?;
             named = Some(config.name.clone());
+            users::add(self.root(), &config.image_id, &id)?;
+            failpoint::hit("create.user-noted");
             drop(all);
             failpoint::hit("create.named");
             moat_rootfs::writable::create_from_template(&self.template()?, &directory.writable())?;
@@ -151,7 +153,8 @@ impl Engine {
                 if let Some(name) = named {
                     names::release(self.root(), &name, &id);
                 }
-                // What cannot be removed now is swept by the next command.
+                // What cannot be removed now is swept by the next command, and by the next that removes the image.
+                let _ = users::remove(self.root(), &image.id.to_string(), &id);
                 let _ = directory.remove();
                 Err(e)
             }

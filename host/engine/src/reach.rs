@@ -15,7 +15,7 @@ use moat_protocol::frame::FrameError;
 use crate::{Engine, EngineError};
 
 /// How often a container may slip away between finding its monitor and asking it.
-pub(crate) const ATTEMPTS: usize = 5;
+const ATTEMPTS: usize = 5;
 
 /// What came of a request.
 pub(crate) enum Answered {
@@ -88,7 +88,8 @@ impl Engine {
         }
     }
 
-    /// Does `work` with a container's monitor, again as long as that ends between being found and being asked.
+    /// Does `work` with a container's monitor, again as long as that ends between being found and being asked, which `work`
+    /// says with the error of its connection.
     ///
     /// # Errors
     /// What `work` says, and when the monitor slips away each time or cannot be understood.

@@ -17,7 +17,7 @@ use moat_protocol::frame::FrameError;
 pub use moat_protocol::TerminalSize;
 
 use crate::output::Output;
-use crate::reach::{ATTEMPTS, Reached};
+use crate::reach::Reached;
 use crate::{CreateOptions, Engine, EngineError};
 
 /// What a client wants of a process's streams.
@@ -255,23 +255,21 @@ impl Engine {
         container: &Container,
         options: &AttachOptions,
     ) -> Result<Session, EngineError> {
-        for _ in 0..ATTEMPTS {
-            let stream = if let Some(held) = self.containers().hold_to_start(container)? {
-                self.start_monitor(held, None, Purpose::Run, false)?
-            } else {
-                match self.reach(container, Verb::Attach) {
-                    Ok(Reached::Monitor(stream)) => stream,
-                    // It ended since it was seen to run.
-                    Ok(Reached::Idle(_) | Reached::Already(_)) => continue,
-                    Err(e) if e.state().is_some_and(|state| !state.is_live()) => continue,
-                    Err(e) => return Err(e),
-                }
-            };
-            let mut session = Session::new(container, stream);
-            session.ask_for(options)?;
-            return Ok(session);
-        }
-        Err(EngineError::Unsteady(container.config.name.clone()))
+        let stream = self.attempt(container, |engine| {
+            if let Some(held) = engine.containers().hold_to_start(container)? {
+                return engine.start_monitor(held, None, Purpose::Run, false).map(Ok);
+            }
+            match engine.reach(container, Verb::Attach) {
+                Ok(Reached::Monitor(stream)) => Ok(Ok(stream)),
+                // It ended since it was seen to run.
+                Ok(Reached::Idle(_) | Reached::Already(_)) => Ok(Err(FrameError::Closed)),
+                Err(e) if e.state().is_some_and(|state| !state.is_live()) => Ok(Err(FrameError::Closed)),
+                Err(e) => Err(e),
+            }
+        })?;
+        let mut session = Session::new(container, stream);
+        session.ask_for(options)?;
+        Ok(session)
     }
 
     /// Runs one more process in a container that runs.

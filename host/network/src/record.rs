@@ -1,16 +1,13 @@
 //! A network on disk.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr};
-use std::str::FromStr;
 
 use ipnet::{Ipv4Net, Ipv6Net};
 use jiff::Timestamp;
 use moat_records::format::{Format, Record};
+pub use moat_records::id::NetworkId;
 use serde::{Deserialize, Serialize};
-
-use moat_records::id::random_hex;
 
 /// The name of the network of containers that ask for none.
 pub const DEFAULT: &str = "bridge";
@@ -24,60 +21,6 @@ pub const MTU_OPTION: &str = "com.docker.network.driver.mtu";
 pub const BRIDGE_NAME_OPTION: &str = "com.docker.network.bridge.name";
 /// Docker's option for whether packets leave with the host's address.
 pub const MASQUERADE_OPTION: &str = "com.docker.network.bridge.enable_ip_masquerade";
-
-/// A network's id: 64 hexadecimal digits.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct NetworkId(String);
-
-impl NetworkId {
-    /// A new one.
-    ///
-    /// # Errors
-    /// When the host has no randomness.
-    pub fn random() -> Result<Self, getrandom::Error> {
-        random_hex(32).map(Self)
-    }
-
-    /// All digits.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-
-    /// The first twelve, for people.
-    pub fn short(&self) -> &str {
-        &self.0[..12]
-    }
-}
-
-impl fmt::Display for NetworkId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl FromStr for NetworkId {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let digits = text.len() == 64 && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
-        if digits { Ok(Self(text.to_owned())) } else { Err(format!("'{text}' is not a network id")) }
-    }
-}
-
-impl From<NetworkId> for String {
-    fn from(id: NetworkId) -> Self {
-        id.0
-    }
-}
-
-impl TryFrom<String> for NetworkId {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<Self, String> {
-        text.parse()
-    }
-}
 
 /// The addresses of a network in one family.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

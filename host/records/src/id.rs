@@ -13,10 +13,72 @@ const FIRST_UID: u32 = 0x4000_0000;
 /// How many hexadecimal digits of an id choose the user id.
 const UID_DIGITS: usize = 7;
 
-/// A container's id: 64 lower-case hexadecimal digits, random.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct ContainerId(String);
+/// A type of ids: 64 lower-case hexadecimal digits, and the ways from text and back.
+macro_rules! id {
+    ($(#[$documentation:meta])* $name:ident) => {
+        $(#[$documentation])*
+        #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+        #[serde(try_from = "String", into = "String")]
+        pub struct $name(String);
+
+        impl $name {
+            /// All 64 digits.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+
+            /// The 12 digits that people see.
+            pub fn short(&self) -> &str {
+                &self.0[..12]
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+
+        impl From<$name> for String {
+            fn from(id: $name) -> Self {
+                id.0
+            }
+        }
+
+        impl TryFrom<String> for $name {
+            type Error = BadId;
+
+            fn try_from(text: String) -> Result<Self, BadId> {
+                if is_id(&text) { Ok(Self(text)) } else { Err(BadId) }
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = BadId;
+
+            fn from_str(text: &str) -> Result<Self, BadId> {
+                Self::try_from(text.to_owned())
+            }
+        }
+    };
+}
+
+id!(
+    /// A container's id: 64 lower-case hexadecimal digits, random.
+    ContainerId
+);
+
+id!(
+    /// A network's id: 64 lower-case hexadecimal digits, random.
+    NetworkId
+);
+
+id!(
+    /// The id of a process that was started beside a container's first one: 64 lower-case hexadecimal digits. The first 16
+    /// are those of the container's id, so that an exec is found without looking into every container; the others are
+    /// random.
+    ExecId
+);
 
 impl ContainerId {
     /// A new random id.
@@ -25,16 +87,6 @@ impl ContainerId {
     /// When the kernel has no randomness to give.
     pub fn random() -> Result<Self, getrandom::Error> {
         Ok(Self(random_hex(32)?))
-    }
-
-    /// All 64 digits.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-
-    /// The 12 digits that people see.
-    pub fn short(&self) -> &str {
-        &self.0[..12]
     }
 
     /// The user and group id of the container's VM process. Ids that share it are never given out twice.
@@ -52,11 +104,15 @@ impl ContainerId {
 /// How many digits of a container's id begin the ids of its execs.
 const CONTAINER_DIGITS: usize = 16;
 
-/// The id of a process that was started beside a container's first one: 64 lower-case hexadecimal digits. The first 16 are
-/// those of the container's id, so that an exec is found without looking into every container; the others are random.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct ExecId(String);
+impl NetworkId {
+    /// A new random id.
+    ///
+    /// # Errors
+    /// When the kernel has no randomness to give.
+    pub fn random() -> Result<Self, getrandom::Error> {
+        Ok(Self(random_hex(32)?))
+    }
+}
 
 impl ExecId {
     /// A new random id for an exec in `container`.
@@ -68,46 +124,14 @@ impl ExecId {
         Ok(Self(format!("{}{random}", &container.as_str()[..CONTAINER_DIGITS])))
     }
 
-    /// All 64 digits.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-
     /// Whether an exec of this id can be `container`'s.
     pub fn may_be_of(&self, container: &ContainerId) -> bool {
         self.0[..CONTAINER_DIGITS] == container.as_str()[..CONTAINER_DIGITS]
     }
 }
 
-impl fmt::Display for ExecId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl From<ExecId> for String {
-    fn from(id: ExecId) -> Self {
-        id.0
-    }
-}
-
-impl TryFrom<String> for ExecId {
-    type Error = BadId;
-
-    fn try_from(text: String) -> Result<Self, BadId> {
-        if is_id(&text) { Ok(Self(text)) } else { Err(BadId) }
-    }
-}
-
-impl FromStr for ExecId {
-    type Err = BadId;
-
-    fn from_str(text: &str) -> Result<Self, BadId> {
-        Self::try_from(text.to_owned())
-    }
-}
-
-fn is_id(text: &str) -> bool {
+/// Whether `text` is 64 lower-case hexadecimal digits, as every id is.
+pub fn is_id(text: &str) -> bool {
     text.len() == 64 && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
 }
 
@@ -119,34 +143,6 @@ pub fn random_hex(bytes: usize) -> Result<String, getrandom::Error> {
     let mut random = vec![0; bytes];
     getrandom::fill(&mut random)?;
     Ok(random.iter().map(|byte| format!("{byte:02x}")).collect())
-}
-
-impl fmt::Display for ContainerId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl From<ContainerId> for String {
-    fn from(id: ContainerId) -> Self {
-        id.0
-    }
-}
-
-impl TryFrom<String> for ContainerId {
-    type Error = BadId;
-
-    fn try_from(text: String) -> Result<Self, BadId> {
-        if is_id(&text) { Ok(Self(text)) } else { Err(BadId) }
-    }
-}
-
-impl FromStr for ContainerId {
-    type Err = BadId;
-
-    fn from_str(text: &str) -> Result<Self, BadId> {
-        Self::try_from(text.to_owned())
-    }
 }
 
 /// Not 64 lower-case hexadecimal digits.

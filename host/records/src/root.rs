@@ -9,6 +9,7 @@
 //!   staging/RANDOM/         an image's files on their way in
 //!   template.ext4           an empty writable disk
 //!   names/NAME              the id of the container of that name
+//!   users/IMAGE/CONTAINER   that the container was made from the image
 //!   containers/ID/          one container: its record, lock, writable disk and log
 //!   networks/                networks, and who is on them
 //!   containers.lock         held while a container's name is taken or an image is removed
@@ -32,9 +33,15 @@ impl Root {
     /// When a directory cannot be created.
     pub fn open(path: &Path) -> io::Result<Self> {
         let root = Self(std::path::absolute(path)?);
-        for directory in
-            [root.0.clone(), root.images(), root.indexes(), root.containers(), root.names(), root.networks()]
-        {
+        for directory in [
+            root.0.clone(),
+            root.images(),
+            root.indexes(),
+            root.containers(),
+            root.names(),
+            root.users(),
+            root.networks(),
+        ] {
             std::fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
         }
         Ok(root)
@@ -63,6 +70,11 @@ impl Root {
     /// The containers' names.
     pub fn names(&self) -> PathBuf {
         self.0.join("names")
+    }
+
+    /// Which containers were made from which image.
+    pub fn users(&self) -> PathBuf {
+        self.0.join("users")
     }
 
     /// The networks.

@@ -18,9 +18,6 @@ use moat_monitor::wire::{ClientMessage, MonitorMessage, Refusal};
 use moat_records::failpoint;
 use moat_records::kind::ErrorKind;
 
-/// How often a container may slip away between finding its monitor and asking it.
-const ATTEMPTS: usize = 5;
-
 /// How long a guest may take from the end of a stream to its last word. It writes what it has been sent to its disk
 /// meanwhile.
 const LAST_WORD_LIMIT: Duration = Duration::from_secs(120);
@@ -93,10 +90,6 @@ impl<'a> Files<'a> {
         }
     }
 
-    fn connect(&self) -> Result<Connection, ArchiveError> {
-        Ok(Connection::new(self.engine.reach_files(&self.container, self.verb)?))
-    }
-
     /// Sends a request and waits for the first answer. If there is `more` to do, the connection for that is made at once:
     /// it is what keeps the VM.
     fn ask(
@@ -105,28 +98,22 @@ impl<'a> Files<'a> {
         more: bool,
     ) -> Result<(Connection, MonitorMessage, Option<UnixStream>), ArchiveError> {
         let request = ClientMessage::Archive { task };
-        let mut last = FrameError::Closed;
-        for _ in 0..ATTEMPTS {
-            let mut connection = match self.next.take() {
+        let Self { engine, container, verb, next } = self;
+        let connect = || engine.reach_files(container, *verb).map(Connection::new);
+        let (connection, message, descriptors) = engine.attempt(container, |_| {
+            let mut connection = match next.take() {
                 Some(connection) => connection,
-                None => self.connect()?,
+                None => connect()?,
             };
             let sent = connection.send(&request);
             if more {
                 // Without it the next task goes its own way.
-                self.next = self.connect().ok();
+                *next = connect().ok();
             }
-            match sent.and_then(|()| connection.receive()) {
-                Ok((message, descriptors)) => {
-                    let stream = descriptors.into_iter().next().map(UnixStream::from);
-                    return Ok((connection, message, stream));
-                }
-                // It ended between the finding and the asking: it is looked for again.
-                Err(e @ (FrameError::Closed | FrameError::Io(_))) => last = e,
-                Err(cause) => return Err(ArchiveError::Monitor { container: self.name(), cause }),
-            }
-        }
-        Err(ArchiveError::Monitor { container: self.name(), cause: last })
+            let answer = sent.and_then(|()| connection.receive());
+            Ok(answer.map(|(message, descriptors)| (connection, message, descriptors)))
+        })?;
+        Ok((connection, message, descriptors.into_iter().next().map(UnixStream::from)))
     }
 
     fn failure(&self, message: MonitorMessage, path: &str) -> ArchiveError {

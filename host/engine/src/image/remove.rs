@@ -1,6 +1,6 @@
 //! `rmi`: a name of an image, and with its last name the image.
 
-use moat_containers::state::Status;
+use moat_containers::users::User;
 use moat_images::events;
 use moat_images::store::{ImageUser, Removed};
 
@@ -18,12 +18,10 @@ impl Engine {
         let mut image = None;
         let removed = self.store().remove(name, force, |id| {
             image = Some(id.to_string());
-            let containers = self.containers().users_of(&id.to_string())?;
-            let users = containers.iter().map(|container| ImageUser {
-                container: container.id().short().to_owned(),
-                running: container.state.status == Status::Running,
-            });
-            Ok::<_, EngineError>(users.collect())
+            let users = self.containers().users_of(&id.to_string())?.into_iter();
+            let user =
+                |user: User| ImageUser { container: user.id.short().to_owned(), running: user.is_live };
+            Ok::<_, EngineError>(users.map(user).collect())
         })?;
         if let Some(image) = &image {
             self.emit_removed(image, &removed);

@@ -40,7 +40,7 @@ impl Engine {
 
     /// Refuses an image that a container was made from. The store is forced to remove it, and would take its names.
     fn refuse_used(&self, image: &ImageId) -> Result<Vec<ImageUser>, EngineError> {
-        if self.containers().users_of(&image.to_string())?.is_empty() {
+        if !self.containers().has_users(&image.to_string())? {
             return Ok(Vec::new());
         }
         let reason = "it is used by a container".to_owned();

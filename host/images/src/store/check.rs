@@ -8,7 +8,7 @@ use moat_rootfs::IndexReader;
 
 use super::ImageStore;
 use super::digest::{Digest, Hasher};
-use super::disk::{Segment, index_key};
+use super::disk::index_key;
 use super::error::StoreError;
 use super::image::Image;
 use super::load::stream::CHUNK;
@@ -107,21 +107,19 @@ impl ImageStore {
     fn check_image(&self, image: &Image) -> Result<Option<String>, StoreError> {
         for (_, original) in &image.originals {
             for layer in self.original(original)?.layers {
-                self.layout.open_blob(&layer.digest, layer.size)?;
+                self.layout.find_blob(&layer.digest, layer.size)?;
             }
         }
-        let segment = |layer: &super::Layer| {
-            let file = self.layout.open_blob(&layer.diff_id, layer.size)?;
-            Ok(Segment { path: self.layout.blob(&layer.diff_id), file, length: layer.size })
-        };
         let path = self.index_path(&index_key(image.layers.iter().map(|layer| layer.diff_id)));
         let Ok(found) = fs::read(&path) else {
             // `disk` makes it again when a container needs it.
-            image.layers.iter().map(segment).try_for_each(|layer| layer.map(drop))?;
+            for layer in &image.layers {
+                self.layout.find_blob(&layer.diff_id, layer.size)?;
+            }
             return Ok(None);
         };
         let flaw = IndexReader::open(&found).and_then(|index| index.verify()).err();
-        let index = Self::build_index(image.layers.iter().map(segment), image.id)?;
+        let index = self.build_index(image)?;
         if index.bytes() == found {
             // The same bytes would be made again.
             return Ok(flaw.map(|flaw| format!("the index {}: {flaw}", path.display())));

@@ -22,8 +22,6 @@ pub struct ImageDisk {
 pub struct Segment {
     /// Where it lies.
     pub path: PathBuf,
-    /// Open for reading.
-    pub file: File,
     /// Its length in bytes.
     pub length: u64,
 }
@@ -39,29 +37,26 @@ pub(super) fn index_key(layers: impl IntoIterator<Item = Digest>) -> Digest {
 }
 
 impl ImageStore {
-    /// Opens the files of an image's disk. The index was made when the image was loaded; one that is gone or that
-    /// another version of Moat wrote is made again.
+    /// The files of an image's disk. The index was made when the image was loaded; one that is gone or that another version
+    /// of Moat wrote is made again.
     ///
     /// # Errors
     /// When a file of the image is missing or has changed its size, or when the index cannot be made.
     pub fn disk(&self, image: &Image) -> Result<ImageDisk, StoreError> {
-        let layers = || {
-            image.layers.iter().map(|layer| {
-                let file = self.layout.open_blob(&layer.diff_id, layer.size)?;
-                Ok(Segment { path: self.layout.blob(&layer.diff_id), file, length: layer.size })
-            })
-        };
         let path = self.index_path(&index_key(image.layers.iter().map(|layer| layer.diff_id)));
         if !path.exists() {
-            self.put_index(&path, &Self::build_index(layers(), image.id)?)?;
+            self.put_index(&path, &self.build_index(image)?)?;
         }
-        let file = File::open(&path).map_err(StoreError::io(&path))?;
-        let length = file.metadata().map_err(StoreError::io(&path))?.len();
-        let index = Segment { path: path.clone(), file, length };
-        // A layer of no bytes at all has no entries, and no place on a disk.
-        let segments = std::iter::once(Ok(index)).chain(layers());
-        let segments = segments.filter(|segment| segment.as_ref().map_or(true, |segment| segment.length > 0));
-        Ok(ImageDisk { segments: segments.collect::<Result<_, StoreError>>()? })
+        let length = fs::metadata(&path).map_err(StoreError::io(&path))?.len();
+        let mut segments = vec![Segment { path, length }];
+        for layer in &image.layers {
+            let path = self.layout.find_blob(&layer.diff_id, layer.size)?;
+            // A layer of no bytes at all has no entries, and no place on a disk.
+            if layer.size > 0 {
+                segments.push(Segment { path, length: layer.size });
+            }
+        }
+        Ok(ImageDisk { segments })
     }
 
     pub(super) fn index_path(&self, key: &Digest) -> PathBuf {
@@ -76,14 +71,18 @@ impl ImageStore {
         fs::rename(&staged, path).map_err(StoreError::io(path))
     }
 
-    /// Makes the index of these layers, the lowest first.
-    pub(super) fn build_index(
-        layers: impl Iterator<Item = Result<Segment, StoreError>>,
-        image: ImageId,
-    ) -> Result<moat_rootfs::Index, StoreError> {
-        let files = layers.map(|layer| layer.map(|layer| layer.file));
-        let mut files = files.collect::<Result<Vec<_>, _>>()?;
-        moat_rootfs::build_index(&mut files)
-            .map_err(|cause| StoreError::Index { image: image.short(), cause })
+    /// Makes the index of an image that is in the store.
+    pub(super) fn build_index(&self, image: &Image) -> Result<moat_rootfs::Index, StoreError> {
+        let layers = image.layers.iter().map(|layer| self.layout.open_blob(&layer.diff_id, layer.size));
+        index_of(layers, image.id)
     }
+}
+
+/// Makes the index of these layers, the lowest first.
+pub(super) fn index_of(
+    layers: impl Iterator<Item = Result<File, StoreError>>,
+    image: ImageId,
+) -> Result<moat_rootfs::Index, StoreError> {
+    let mut files = layers.collect::<Result<Vec<_>, _>>()?;
+    moat_rootfs::build_index(&mut files).map_err(|cause| StoreError::Index { image: image.short(), cause })
 }

@@ -81,18 +81,19 @@ impl Layout {
         self.blobs().join(digest.hex())
     }
 
+    /// Where a blob is that must have `size` bytes.
+    pub(super) fn find_blob(&self, digest: &Digest, size: u64) -> Result<PathBuf, StoreError> {
+        let path = self.blob(digest);
+        let length = fs::metadata(&path).map_err(StoreError::io(&path))?.len();
+        if length == size { Ok(path) } else { Err(wrong_length(path, length, size)) }
+    }
+
     /// Opens a blob that must have `size` bytes.
     pub(super) fn open_blob(&self, digest: &Digest, size: u64) -> Result<File, StoreError> {
         let path = self.blob(digest);
         let file = File::open(&path).map_err(StoreError::io(&path))?;
         let length = file.metadata().map_err(StoreError::io(&path))?.len();
-        if length != size {
-            return Err(StoreError::Damaged {
-                path,
-                reason: format!("it has {length} bytes instead of {size}"),
-            });
-        }
-        Ok(file)
+        if length == size { Ok(file) } else { Err(wrong_length(path, length, size)) }
     }
 
     /// Reads the JSON blob with this digest.
@@ -166,6 +167,10 @@ impl Layout {
     }
 }
 
+fn wrong_length(path: PathBuf, length: u64, size: u64) -> StoreError {
+    StoreError::Damaged { path, reason: format!("it has {length} bytes instead of {size}") }
+}
+
 /// Whether this is a record whose writer was killed.
 fn is_unfinished(path: &Path) -> bool {
     path.extension().is_some_and(|extension| extension == "tmp")
@@ -227,6 +232,8 @@ mod tests {
         assert!(matches!(layout.document::<serde_json::Value>(&bad), Err(StoreError::Damaged { .. })));
         layout.open_blob(&good, 2).unwrap();
         assert!(matches!(layout.open_blob(&good, 3), Err(StoreError::Damaged { .. })));
+        assert_eq!(layout.find_blob(&good, 2).unwrap(), layout.blob(&good));
+        assert!(matches!(layout.find_blob(&good, 3), Err(StoreError::Damaged { .. })));
     }
 
     #[test]

@@ -19,7 +19,7 @@ use super::reference::Reference;
 pub struct ImageUser {
     /// The container's id, as it is shown.
     pub container: String,
-    /// Whether it is running or paused.
+    /// Whether it runs, is paused or restarts, or is being made.
     pub running: bool,
 }
 

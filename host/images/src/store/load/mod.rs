@@ -29,7 +29,7 @@ use self::plan::Plan;
 use self::stream::Source;
 use super::ImageStore;
 use super::digest::{Digest, ImageId};
-use super::disk::{Segment, index_key};
+use super::disk::{index_key, index_of};
 use super::error::{LoadError, StoreError};
 use super::layout::descriptor;
 use super::record::Origin;
@@ -140,11 +140,8 @@ impl ImageStore {
             return Ok(None);
         }
         progress(LoadEvent::Indexing(plan.id));
-        let layers = plan.layers.iter().map(|layer| {
-            let file = fs::File::open(&layer.path).map_err(StoreError::io(&layer.path))?;
-            Ok(Segment { path: layer.path.clone(), file, length: layer.size })
-        });
-        let staged = staging.file_with(Self::build_index(layers, plan.id)?.bytes())?;
+        let open = |layer: &StagedBlob| fs::File::open(&layer.path).map_err(StoreError::io(&layer.path));
+        let staged = staging.file_with(index_of(plan.layers.iter().map(open), plan.id)?.bytes())?;
         Ok(Some((staged, target)))
     }
 
