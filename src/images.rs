@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use jiff::Timestamp;
-use moat_docker::images::{Ages, Selection, default_format, headers, names, object};
+use moat_docker::images::{Ages, Selection, default_format, headers, names, object, raw_format};
 use moat_docker::template::Template;
 use moat_engine::Engine;
 use moat_engine::Root;
@@ -85,6 +85,7 @@ pub fn run(args: Args, root: &Root) -> anyhow::Result<ExitCode> {
         (_, format) => {
             let format = match format.as_deref() {
                 None | Some("table") => default_format(args.quiet, args.digests),
+                Some("raw") => raw_format(args.quiet, args.digests),
                 Some(format) => format,
             };
             let now = Timestamp::now();

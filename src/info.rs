@@ -3,15 +3,16 @@
 use std::io::{self, Write};
 use std::process::ExitCode;
 
+use jiff::Timestamp;
 use moat_docker::info::{Facts, object, text};
 use moat_docker::template::Template;
 use moat_engine::{Engine, Info, Root};
 
 /// Show what Moat has and where it runs
 ///
-/// The fields for --format are .Containers .ContainersRunning .ContainersPaused .ContainersStopped .Images
-/// .ServerVersion .KernelVersion .OperatingSystem .OSType .Architecture .NCPU .MemTotal .Name .DockerRootDir
-/// .DefaultRuntime .GuestKernel.
+/// The fields for --format are those of Docker, such as .ServerVersion .Containers .ContainersRunning .Images .Driver
+/// .LoggingDriver .CgroupVersion .SecurityOptions .Runtimes .NCPU .MemTotal .Name .DockerRootDir, and .GuestKernel.
+/// `--format json` shows them all.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
   moat info
@@ -43,6 +44,8 @@ fn facts(info: Info) -> Facts {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         kernel: info.host.kernel,
         operating_system: info.host.system,
+        os_version: info.host.system_version,
+        now: Timestamp::now(),
         processors: info.host.processors,
         memory: info.host.memory,
         hostname: info.host.name,

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use anyhow::anyhow;
 use clap::ValueEnum;
 use moat_docker::inspect::container::Facts;
-use moat_docker::inspect::{array, container, image};
+use moat_docker::inspect::{array, container, image, mark_durations};
 use moat_docker::ps::Sizes;
 use moat_docker::template::Template;
 use moat_engine::Container;
@@ -104,7 +104,8 @@ pub fn run(args: Args, root: Root) -> anyhow::Result<ExitCode> {
     match template {
         Some(template) => {
             let mut text = String::new();
-            for (_, object) in &found {
+            for (_, object) in &mut found {
+                mark_durations(object);
                 match template.apply(object) {
                     Ok(line) => text += &(line + "\n"),
                     Err(e) => errors.push(e.into()),

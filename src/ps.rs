@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
-use moat_docker::ps::{COLUMNS, Facts, Selection, Shown, Sizes, descendants, headers};
+use moat_docker::ps::{COLUMNS, Facts, Selection, Shown, Sizes, descendants, headers, raw_format};
 use moat_docker::template::{Template, TemplateError};
 use moat_engine::Container;
 use moat_engine::Engine;
@@ -134,6 +134,7 @@ impl Args {
         match self.format.as_deref() {
             None | Some("table") if self.quiet => Ok(None),
             None | Some("table") => Template::parse(&format!("{COLUMNS}{size}")).map(Some),
+            Some("raw") => Template::parse(&raw_format(self.quiet, self.size)).map(Some),
             Some(format) => Template::parse(format).map(Some),
         }
     }

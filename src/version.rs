@@ -7,8 +7,8 @@ use moat_docker::version::{Facts, object, text};
 
 /// Print the version
 ///
-/// The fields for --format are those of Docker: .Client.Version .Client.Os .Client.Arch, the same of .Server, and
-/// .Server.KernelVersion.
+/// The fields for --format are those of Docker: .Client.Version .Client.ApiVersion .Client.Os .Client.Arch, the same of
+/// .Server, and .Server.MinAPIVersion .Server.KernelVersion .Server.Components.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
   moat version

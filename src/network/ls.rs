@@ -44,6 +44,8 @@ pub fn run(args: &Args, root: &Root) -> anyhow::Result<ExitCode> {
     rows.retain(|row| selection.takes(row));
     let format = match args.format.as_deref() {
         None | Some("table") if args.quiet => "{{.ID}}",
+        Some("raw") if args.quiet => "network_id: {{.ID}}",
+        Some("raw") => "network_id: {{.ID}}\nname: {{.Name}}\ndriver: {{.Driver}}\nscope: {{.Scope}}\n",
         None | Some("table") => "table {{.ID}}\t{{.Name}}\t{{.Driver}}\t{{.Scope}}",
         Some(format) => format,
     };

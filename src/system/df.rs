@@ -71,7 +71,14 @@ fn summary(usage: &DiskUsage) -> Vec<Value> {
             "Reclaimable": human::size(space.reclaimable) + &share,
         })
     };
-    vec![line("Images", usage.all_images), line("Containers", usage.all_containers)]
+    // Docker's rows for what Moat does not have yet: scripts count lines.
+    let none = Space::default();
+    vec![
+        line("Images", usage.all_images),
+        line("Containers", usage.all_containers),
+        line("Local Volumes", none),
+        line("Build Cache", none),
+    ]
 }
 
 fn image_line(ImageSpace { image, usage, containers }: &ImageSpace, now: Timestamp) -> Value {

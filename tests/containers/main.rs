@@ -283,7 +283,7 @@ fn containers_that_do_not_run_say_so() {
     assert_eq!(moat.run(["logs", "-f", "--tail", "0", "--details", &id]).ok(), "");
     assert_eq!(moat.run(["logs", "--since", "10m", "--until", "2026-01-02T15:04:05Z", "web"]).ok(), "");
     let info = moat.run(["info"]);
-    assert!(info.text().contains("Containers: 1\n Running: 0\n Paused: 0\n Stopped: 1\n"), "{info:?}");
+    assert!(info.text().contains("\n Containers: 1\n  Running: 0\n  Paused: 0\n  Stopped: 1\n"), "{info:?}");
 }
 
 /// What `ps` costs with many containers: two small files each, and no more than that grows with their number.

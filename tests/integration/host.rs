@@ -56,7 +56,7 @@ fn version_and_info_speak() {
     assert_eq!(json["Server"]["Version"], env!("CARGO_PKG_VERSION"));
     let client = shared().run(["version", "--format", "{{.Client.Version}}"]).ok();
     assert_eq!(client.trim(), env!("CARGO_PKG_VERSION"));
-    assert_eq!(shared().run(["info", "-f", "{{.OSType}}/{{.Architecture}}"]).ok(), "linux/amd64\n");
+    assert_eq!(shared().run(["info", "-f", "{{.OSType}}/{{.Architecture}}"]).ok(), "linux/x86_64\n");
     let json: serde_json::Value =
         serde_json::from_str(&shared().run(["info", "--format", "json"]).ok()).expect("JSON");
     assert!(json["NCPU"].as_u64().is_some_and(|count| count > 0));

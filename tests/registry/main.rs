@@ -10,6 +10,7 @@ mod liar;
 mod login;
 mod routes;
 mod server;
+mod shapes;
 mod space;
 #[path = "../support/mod.rs"]
 mod support;

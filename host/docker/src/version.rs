@@ -13,28 +13,70 @@ pub struct Facts<'a> {
     pub kernel: Option<&'a str>,
 }
 
-/// The versions under Docker's names. There is no daemon: client and server are one program.
+/// The version of Docker's API whose shapes this program prints.
+pub const API: &str = "1.45";
+
+/// The oldest version of Docker's API that has these shapes.
+const MIN_API: &str = "1.24";
+
+/// The versions under Docker's names. There is no daemon: client and server are one program. Docker says how its program
+/// was built; those fields are empty.
 pub fn object(facts: &Facts) -> Value {
-    let program = json!({
-        "Platform": {"Name": "Moat"},
-        "Version": facts.version,
-        "Os": std::env::consts::OS,
-        "Arch": architecture(),
+    let details = json!({
+        "ApiVersion": API, "MinAPIVersion": MIN_API, "Os": std::env::consts::OS, "Arch": architecture(),
+        "KernelVersion": facts.kernel, "GuestProtocol": facts.guest_protocol.to_string(), "Experimental": "false",
+        "GitCommit": "", "GoVersion": "", "BuildTime": "",
     });
-    let mut server = program.clone();
-    server["GuestProtocol"] = json!(facts.guest_protocol);
-    server["KernelVersion"] = json!(facts.kernel);
-    json!({"Client": program, "Server": server})
+    json!({
+        "Client": {
+            "Platform": {"Name": "Moat"},
+            "Version": facts.version,
+            "ApiVersion": API,
+            "DefaultAPIVersion": API,
+            "GitCommit": "",
+            "GoVersion": "",
+            "Os": std::env::consts::OS,
+            "Arch": architecture(),
+            "BuildTime": "",
+            "Context": "default",
+        },
+        "Server": {
+            "Platform": {"Name": "Moat"},
+            "Components": [{"Name": "Engine", "Version": facts.version, "Details": details}],
+            "Version": facts.version,
+            "ApiVersion": API,
+            "MinAPIVersion": MIN_API,
+            "GitCommit": "",
+            "GoVersion": "",
+            "Os": std::env::consts::OS,
+            "Arch": architecture(),
+            "KernelVersion": facts.kernel,
+            "BuildTime": "",
+            "GuestProtocol": facts.guest_protocol,
+        },
+    })
 }
 
-/// The versions as lines of text.
+/// The versions in Docker's sections.
 pub fn text(facts: &Facts) -> String {
+    let (version, os, architecture) = (facts.version, std::env::consts::OS, architecture());
     format!(
-        "Moat version {}\n Guest protocol:  {}\n OS/Arch:         {}/{}",
-        facts.version,
-        facts.guest_protocol,
-        std::env::consts::OS,
-        architecture()
+        "Client: Moat
+ Version:           {version}
+ API version:       {api}
+ OS/Arch:           {os}/{architecture}
+ Context:           default
+
+Server: Moat
+ Engine:
+  Version:          {version}
+  API version:      {api} (minimum version {oldest})
+  OS/Arch:          {os}/{architecture}
+  Guest protocol:   {protocol}
+  Experimental:     false",
+        api = API,
+        oldest = MIN_API,
+        protocol = facts.guest_protocol,
     )
 }
 
@@ -59,8 +101,17 @@ mod tests {
         assert_eq!(apply("{{.Server.KernelVersion}} {{.Server.GuestProtocol}}"), "6.12 7");
         let json: Value = serde_json::from_str(&apply("json")).unwrap();
         assert_eq!(json, object(&facts));
-        assert!(
-            text(&facts).starts_with("Moat version 1.2.3\n Guest protocol:  7\n OS/Arch:         linux/")
+        assert_eq!(
+            apply("{{.Server.ApiVersion}} {{.Server.MinAPIVersion}} {{(index .Server.Components 0).Name}}"),
+            "1.45 1.24 Engine"
         );
+        let text = text(&facts);
+        for line in [
+            "Client: Moat\n Version:           1.2.3\n",
+            "\nServer: Moat\n Engine:\n",
+            "\n  Guest protocol:   7\n",
+        ] {
+            assert!(text.contains(line), "{line}: {text}");
+        }
     }
 }

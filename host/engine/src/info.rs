@@ -33,6 +33,8 @@ pub struct HostInfo {
     pub kernel: String,
     /// Its distribution, as os-release(5) has it.
     pub system: String,
+    /// The version of its distribution, as os-release(5) has it; empty for one that has none.
+    pub system_version: String,
     /// How many processors it has for Moat.
     pub processors: usize,
     /// Its memory in bytes.
@@ -59,18 +61,20 @@ impl HostInfo {
     fn ask() -> Result<Self, EngineError> {
         let host = uname().map_err(|e| EngineError::host("ask the kernel who it is")(e.into()))?;
         let memory = sysinfo().map_err(|e| EngineError::host("ask the kernel for its memory")(e.into()))?;
+        let system = std::fs::read_to_string("/etc/os-release").unwrap_or_default();
         Ok(Self {
             name: host.nodename().to_string_lossy().into_owned(),
             kernel: host.release().to_string_lossy().into_owned(),
-            system: operating_system(),
+            system: os_release(&system, "PRETTY_NAME").unwrap_or("unknown").to_owned(),
+            system_version: os_release(&system, "VERSION_ID").unwrap_or_default().to_owned(),
             processors: std::thread::available_parallelism().map_or(1, usize::from),
             memory: memory.ram_total(),
         })
     }
 }
 
-fn operating_system() -> String {
-    let text = std::fs::read_to_string("/etc/os-release").unwrap_or_default();
-    let name = text.lines().find_map(|line| line.strip_prefix("PRETTY_NAME="));
-    name.map_or("unknown", |name| name.trim_matches('"')).to_owned()
+/// A value of os-release(5).
+fn os_release<'t>(text: &'t str, name: &str) -> Option<&'t str> {
+    let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('='))?;
+    Some(value.trim_matches(['"', '\'']))
 }

@@ -22,6 +22,21 @@ pub fn default_format(quiet: bool, digests: bool) -> &'static str {
     }
 }
 
+/// What `--format raw` stands for: a line for each field, and an empty line after each image.
+pub fn raw_format(quiet: bool, digests: bool) -> &'static str {
+    match (quiet, digests) {
+        (true, _) => "image_id: {{.ID}}",
+        (_, false) => {
+            "repository: {{.Repository}}\ntag: {{.Tag}}\nimage_id: {{.ID}}\ncreated_at: {{.CreatedAt}}\n\
+             virtual_size: {{.Size}}\n"
+        }
+        (_, true) => {
+            "repository: {{.Repository}}\ntag: {{.Tag}}\ndigest: {{.Digest}}\nimage_id: {{.ID}}\n\
+             created_at: {{.CreatedAt}}\nvirtual_size: {{.Size}}\n"
+        }
+    }
+}
+
 /// An image with each of its names, or once without a name.
 pub fn names(image: &Image) -> Vec<(&Image, Option<&Reference>)> {
     if image.references.is_empty() {

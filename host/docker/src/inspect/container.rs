@@ -11,11 +11,8 @@ use moat_protocol::defaults;
 use moat_records::signal;
 use serde_json::{Map, Value, json};
 
-use super::network;
+use super::{NEVER, network};
 use crate::ps::Sizes;
-
-/// Go's zero time.
-const NEVER: &str = "0001-01-01T00:00:00Z";
 
 /// The fields that Docker leaves out of its JSON when they are empty. Templates may still name them.
 const OPTIONAL: [&str; 5] =
@@ -46,7 +43,7 @@ pub fn object(container: &Container, facts: &Facts) -> Value {
         "ResolvConfPath": "",
         "HostnamePath": "",
         "HostsPath": "",
-        "LogPath": "",
+        "LogPath": container.directory.path().join("log"),
         "Name": format!("/{}", config.name),
         "RestartCount": state.restarts,
         "Driver": "moat",
@@ -141,8 +138,8 @@ fn host_config(config: &ContainerConfig) -> Value {
         "AutoRemove": config.auto_remove,
         "VolumeDriver": "",
         "VolumesFrom": null,
-        "CapAdd": list(&config.security.cap_add),
-        "CapDrop": list(&config.security.cap_drop),
+        "CapAdd": capabilities(&config.security.cap_add),
+        "CapDrop": capabilities(&config.security.cap_drop),
         "Dns": config.network.dns,
         "DnsOptions": config.network.dns_options,
         "DnsSearch": config.network.dns_search,
@@ -203,10 +200,15 @@ fn unused() -> Map<String, Value> {
         "Cgroup": "",
         "CgroupParent": "",
         "CgroupnsMode": "private",
+        "ConsoleSize": [0, 0],
+        "CpuCount": 0,
+        "CpuPercent": 0,
         "DeviceCgroupRules": null,
         "DeviceRequests": null,
         "Devices": [],
         "GroupAdd": null,
+        "IOMaximumBandwidth": 0,
+        "IOMaximumIOps": 0,
         "IpcMode": "private",
         "Isolation": "",
         "Links": null,
@@ -246,7 +248,7 @@ fn config_object(config: &ContainerConfig) -> Value {
         "AttachStdin": process.stdin_once,
         "AttachStdout": process.stdin_once,
         "AttachStderr": process.stdin_once,
-        "ExposedPorts": set(&config.exposed_ports),
+        "ExposedPorts": exposed_ports(config),
         "Tty": process.terminal,
         "OpenStdin": process.open_stdin,
         "StdinOnce": process.stdin_once,
@@ -262,6 +264,19 @@ fn config_object(config: &ContainerConfig) -> Value {
         "StopSignal": signal::name(process.stop_signal),
         "StopTimeout": process.stop_timeout,
     })
+}
+
+/// The ports that the image or the user exposes, and those that are published.
+fn exposed_ports(config: &ContainerConfig) -> Value {
+    let published = config.network.ports.iter().map(|port| port.container.to_string());
+    let names = config.exposed_ports.iter().cloned().chain(published);
+    map(names.map(|name| (name, json!({}))).collect())
+}
+
+/// Names of capabilities as Docker writes them, with their prefix.
+fn capabilities(names: &[String]) -> Value {
+    let whole = |name: &String| if name == "ALL" { name.clone() } else { format!("CAP_{name}") };
+    list(&names.iter().map(whole).collect::<Vec<_>>())
 }
 
 /// A limit; -1 when there is none.
@@ -316,7 +331,7 @@ mod tests {
             ("/HostConfig/NanoCpus", json!(1_500_000_000)),
             ("/HostConfig/PidsLimit", json!(100)),
             ("/HostConfig/RestartPolicy", json!({"Name": "on-failure", "MaximumRetryCount": 3})),
-            ("/HostConfig/CapAdd", json!(["NET_ADMIN"])),
+            ("/HostConfig/CapAdd", json!(["CAP_NET_ADMIN"])),
             ("/HostConfig/CapDrop", json!(null)),
             ("/HostConfig/Tmpfs", json!({"/run": "size=64m,ro"})),
             ("/HostConfig/Ulimits", json!([{"Name": "nofile", "Hard": -1, "Soft": 1024}])),

@@ -3,8 +3,10 @@
 use moat_images::store::{Image, Reference};
 use serde_json::{Map, Value, json};
 
+use super::NEVER;
+
 /// The fields of a config that Docker leaves out of its JSON when they are empty. Templates may still name them.
-const OPTIONAL: [&str; 6] = ["ExposedPorts", "Healthcheck", "Shell", "StopSignal", "OnBuild", "ArgsEscaped"];
+const OPTIONAL: [&str; 5] = ["ExposedPorts", "Healthcheck", "Shell", "StopSignal", "ArgsEscaped"];
 
 /// An image under Docker's names.
 pub fn object(image: &Image) -> Value {
@@ -17,6 +19,11 @@ pub fn object(image: &Image) -> Value {
         "Id": image.id.to_string(),
         "RepoTags": familiar(tagged),
         "RepoDigests": familiar(pulled),
+        "Parent": "",
+        "DockerVersion": image.document.get("docker_version").cloned().unwrap_or_else(|| json!("")),
+        "GraphDriver": {"Name": "moat", "Data": null},
+        // When a name was given is not recorded.
+        "Metadata": {"LastTagTime": NEVER},
         "Comment": image.document.get("comment").cloned().unwrap_or_else(|| json!("")),
         "Created": text(image.config.created().as_ref()),
         "Author": text(image.config.author().as_ref()),
@@ -33,7 +40,17 @@ pub fn object(image: &Image) -> Value {
 fn config(image: &Image) -> Value {
     let mut config = Map::new();
     for (field, empty) in [
+        ("Hostname", json!("")),
+        ("Domainname", json!("")),
         ("User", json!("")),
+        ("AttachStdin", json!(false)),
+        ("AttachStdout", json!(false)),
+        ("AttachStderr", json!(false)),
+        ("Tty", json!(false)),
+        ("OpenStdin", json!(false)),
+        ("StdinOnce", json!(false)),
+        ("Image", json!("")),
+        ("OnBuild", Value::Null),
         ("Env", json!([])),
         ("Cmd", Value::Null),
         ("Entrypoint", Value::Null),

@@ -7,6 +7,21 @@ mod network;
 use serde::Serialize as _;
 use serde_json::Value;
 
+use crate::template::duration;
+
+/// Go's zero time.
+const NEVER: &str = "0001-01-01T00:00:00Z";
+
+/// Marks the durations of a container or an image, which templates print with units.
+pub fn mark_durations(object: &mut Value) {
+    let Some(Value::Object(check)) = object.pointer_mut("/Config/Healthcheck") else { return };
+    for field in ["Interval", "Timeout", "StartPeriod", "StartInterval"] {
+        if let Some(value) = check.get_mut(field) {
+            *value = duration::mark(value.take());
+        }
+    }
+}
+
 /// A JSON array with a newline: indented by Docker's four blanks, or on one line.
 ///
 /// # Errors

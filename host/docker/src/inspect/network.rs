@@ -18,12 +18,17 @@ pub fn settings(config: &ContainerConfig, attachment: Option<&Attachment>) -> Va
         "SandboxID": "",
         "SandboxKey": "",
         "Ports": ports::object(&config.exposed_ports, attachment),
+        "HairpinMode": false,
+        "LinkLocalIPv6Address": "",
+        "LinkLocalIPv6PrefixLen": 0,
+        "SecondaryIPAddresses": null,
+        "SecondaryIPv6Addresses": null,
     });
     let networks: Map<String, Value> = match attachment {
-        None => config.network.networks.iter().map(|join| network(join, None)).collect(),
+        None => config.network.networks.iter().map(|join| network(config, join, None)).collect(),
         Some(_) => {
             let both = config.network.networks.iter().zip(endpoints);
-            both.map(|(join, endpoint)| network(join, Some(endpoint))).collect()
+            both.map(|(join, endpoint)| network(config, join, Some(endpoint))).collect()
         }
     };
     if let (Value::Object(settings), Value::Object(default)) = (&mut settings, default) {
@@ -33,21 +38,37 @@ pub fn settings(config: &ContainerConfig, attachment: Option<&Attachment>) -> Va
     settings
 }
 
-fn network(join: &Join, endpoint: Option<&Endpoint>) -> (String, Value) {
+fn network(config: &ContainerConfig, join: &Join, endpoint: Option<&Endpoint>) -> (String, Value) {
     let mut shown = addresses(endpoint);
     if let Value::Object(fields) = &mut shown {
-        let config = match (join.ipv4, join.ipv6) {
+        let addresses = match (join.ipv4, join.ipv6) {
             (None, None) => Value::Null,
             (v4, v6) => json!({"IPv4Address": v4, "IPv6Address": v6}),
         };
-        fields.insert("IPAMConfig".to_owned(), config);
+        fields.insert("IPAMConfig".to_owned(), addresses);
         fields.insert("Links".to_owned(), Value::Null);
+        fields.insert("DNSNames".to_owned(), names(join, config));
         let aliases = if join.aliases.is_empty() { Value::Null } else { json!(join.aliases) };
         fields.insert("Aliases".to_owned(), aliases);
         fields.insert("DriverOpts".to_owned(), Value::Null);
         fields.insert("NetworkID".to_owned(), endpoint.map_or("", |it| it.network.as_str()).into());
     }
     (endpoint.map_or(&join.network, |it| &it.network_name).clone(), shown)
+}
+
+/// The names by which the others on a network find a container. The default network has none.
+fn names(join: &Join, config: &ContainerConfig) -> Value {
+    if join.network == DEFAULT {
+        return Value::Null;
+    }
+    let mut names = vec![config.name.as_str()];
+    let others = join.aliases.iter().map(String::as_str).chain([config.id.short(), config.hostname.as_str()]);
+    for name in others {
+        if !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    json!(names)
 }
 
 fn addresses(endpoint: Option<&Endpoint>) -> Value {

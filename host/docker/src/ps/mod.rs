@@ -4,7 +4,7 @@ mod select;
 mod show;
 
 pub use select::{Facts, Selection, descendants};
-pub use show::{Shown, headers};
+pub use show::{Shown, headers, raw_format};
 
 /// The default format.
 pub const COLUMNS: &str =

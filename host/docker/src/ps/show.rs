@@ -55,6 +55,8 @@ impl Shown {
             "Mounts": "",
             "LocalVolumes": "0",
             "Networks": networks(config),
+            // Docker's engine says this only where one image serves several platforms.
+            "Platform": null,
         })
     }
 
@@ -75,8 +77,21 @@ pub fn headers() -> Value {
         "ID": "CONTAINER ID", "Image": "IMAGE", "Command": "COMMAND", "CreatedAt": "CREATED AT",
         "RunningFor": "CREATED", "Ports": "PORTS", "State": "STATE", "Status": "STATUS", "Size": "SIZE",
         "Names": "NAMES", "Labels": "LABELS", "Label()": null, "Mounts": "MOUNTS", "LocalVolumes": "LOCAL VOLUMES",
-        "Networks": "NETWORKS",
+        "Networks": "NETWORKS", "Platform": "PLATFORM",
     })
+}
+
+/// What `--format raw` stands for: a line for each field, and an empty line after each container.
+pub fn raw_format(quiet: bool, size: bool) -> String {
+    if quiet {
+        return "container_id: {{.ID}}".to_owned();
+    }
+    let size = if size { "size: {{.Size}}\n" } else { "" };
+    format!(
+        "container_id: {{{{.ID}}}}\nimage: {{{{.Image}}}}\ncommand: {{{{.Command}}}}\ncreated_at: {{{{.CreatedAt}}}}\n\
+         state: {{{{.State}}}}\nstatus: {{{{.Status}}}}\nnames: {{{{.Names}}}}\nlabels:{{{{pad .Labels 1 0}}}}\n\
+         ports:{{{{pad .Ports 1 0}}}}\n{size}"
+    )
 }
 
 /// The names of the networks that a container joins.

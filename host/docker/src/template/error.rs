@@ -14,12 +14,14 @@ pub enum TemplateError {
         what: String,
     },
     /// It cannot be applied to the object.
-    #[error("template parsing error: template: :{line}:{column}: executing \"\" at <{written}>: {what}")]
+    #[error("template parsing error: template: :{line}:{column}: executing {name:?} at <{written}>: {what}")]
     Execute {
         /// The line, from 1 on.
         line: usize,
         /// The byte in the line.
         column: usize,
+        /// The name of the template that `define` or `block` gave it, if one did.
+        name: String,
         /// The beginning of the term.
         written: String,
         /// The mistake.

@@ -1,11 +1,20 @@
 //! A template's tree applied to an object.
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::TemplateError;
 use super::functions::{Function, truth};
-use super::parse::{Base, Branch, Command, Node, Pipeline, Term};
 use super::print::shown;
+use super::tree::{Base, Branch, Call, Command, Node, Pipeline, Term, Tree};
+
+/// How deep blocks may lie in each other, those of called templates included. Go allows 100,000 calls; its stack grows.
+const MAX_DEPTH: usize = 300;
+
+/// The largest number that `range` counts to.
+const MAX_COUNT: u64 = 1 << 16;
+
+/// How Go prints a field that is null.
+const NIL: &str = "<nil>";
 
 /// The longest piece of a template that an error quotes, Go's.
 const QUOTED: usize = 20;
@@ -14,6 +23,11 @@ const QUOTED: usize = 20;
 pub struct Evaluator<'t> {
     /// The template, for the places in errors.
     text: &'t str,
+    tree: &'t Tree,
+    /// The names of the templates that are being applied, the innermost last.
+    calls: Vec<&'t str>,
+    /// How many blocks are around the current node.
+    depth: usize,
     /// Whether the object has the columns' names instead of values.
     header: bool,
     variables: Vec<(&'t str, Value)>,
@@ -28,16 +42,24 @@ enum Flow {
     Continue,
 }
 
-/// Applies the `nodes` of template `text` to `object`. With `header`, the object has the names of the columns.
-pub fn evaluate(text: &str, nodes: &[Node], object: &Value, header: bool) -> Result<String, TemplateError> {
+/// Applies template `text`, whose tree is `tree`, to `object`. With `header`, the object has the names of the columns.
+pub fn evaluate(text: &str, tree: &Tree, object: &Value, header: bool) -> Result<String, TemplateError> {
+    let variables = vec![("$", object.clone())];
     let mut evaluator =
-        Evaluator { text, header, variables: vec![("$", object.clone())], output: String::new() };
-    evaluator.nodes(nodes, object)?;
+        Evaluator { text, tree, calls: Vec::new(), depth: 0, header, variables, output: String::new() };
+    evaluator.nodes(&tree.main, object)?;
     Ok(evaluator.output)
 }
 
 impl<'t> Evaluator<'t> {
     fn nodes(&mut self, nodes: &'t [Node], dot: &Value) -> Result<Flow, TemplateError> {
+        self.depth += 1;
+        let flow = self.nodes_within(nodes, dot);
+        self.depth -= 1;
+        flow
+    }
+
+    fn nodes_within(&mut self, nodes: &'t [Node], dot: &Value) -> Result<Flow, TemplateError> {
         let known = self.variables.len();
         for node in nodes {
             let flow = match node {
@@ -48,8 +70,14 @@ impl<'t> Evaluator<'t> {
                 Node::Print(pipeline) => {
                     let value = self.pipeline(pipeline, dot)?;
                     if pipeline.variables.is_empty() {
-                        self.output.push_str(&shown(&value));
+                        let text =
+                            if self.is_nil(pipeline, dot, &value) { NIL.to_owned() } else { shown(&value) };
+                        self.output.push_str(&text);
                     }
+                    Flow::On
+                }
+                Node::Template(call) => {
+                    self.call(call, dot)?;
                     Flow::On
                 }
                 Node::If(branch) => self.choose(branch, dot, false)?,
@@ -86,6 +114,9 @@ impl<'t> Evaluator<'t> {
             Value::Array(all) => all.into_iter().enumerate().map(|(at, one)| (at.into(), one)).collect(),
             Value::Object(all) => all.into_iter().map(|(key, one)| (key.into(), one)).collect(),
             Value::Null => Vec::new(),
+            Value::Number(count) if count.is_u64() => (0..count.as_u64().unwrap_or_default().min(MAX_COUNT))
+                .map(|at| (at.into(), at.into()))
+                .collect(),
             // A column has one name, however many elements its cells have.
             name if self.header => vec![(0.into(), name)],
             other => return Err(TemplateError::Range(shown(&other))),
@@ -108,6 +139,36 @@ impl<'t> Evaluator<'t> {
             flow = Flow::On;
         }
         Ok(if flow == Flow::Break { Flow::On } else { flow })
+    }
+
+    /// Whether `value` is that of a field that is there and null, which Go prints in another way than what is missing.
+    fn is_nil(&self, pipeline: &Pipeline, dot: &Value, value: &Value) -> bool {
+        let [Command(terms)] = pipeline.commands.as_slice() else { return false };
+        let [Term { base: Base::Dot, path, .. }] = terms.as_slice() else { return false };
+        value.is_null()
+            && !path.is_empty()
+            && path.iter().try_fold(dot, |value, name| value.get(name)).is_some()
+    }
+
+    /// Applies a named template to its argument.
+    fn call(&mut self, call: &'t Call, dot: &Value) -> Result<(), TemplateError> {
+        let fault = |what: String| self.fault(&call.written, call.at, what);
+        let Some((name, nodes)) = self.tree.named.get_key_value(&call.name) else {
+            return Err(fault(format!("template {:?} not defined", call.name)));
+        };
+        if self.depth >= MAX_DEPTH {
+            return Err(fault(format!("exceeded maximum template depth ({MAX_DEPTH})")));
+        }
+        let argument = match &call.argument {
+            Some(pipeline) => self.pipeline(pipeline, dot)?,
+            None => Value::Null,
+        };
+        let outside = std::mem::replace(&mut self.variables, vec![("$", argument.clone())]);
+        self.calls.push(name);
+        self.nodes(nodes, &argument)?;
+        self.calls.pop();
+        self.variables = outside;
+        Ok(())
     }
 
     fn set(&mut self, name: &'t str, value: Value, declares: bool) {
@@ -225,10 +286,7 @@ impl<'t> Evaluator<'t> {
                 (Some(inner), _) => inner,
                 // A missing object, such as a health check.
                 (None, Value::Null) => return Ok(Value::Null),
-                // Docker's own fields begin with a capital letter; other names are keys of a map, such as labels.
-                (None, Value::Object(_)) if !name.starts_with(|c: char| c.is_ascii_uppercase()) => {
-                    return Ok(Value::Null);
-                }
+                (None, Value::Object(known)) if is_map(known) => return Ok(Value::Null),
                 (None, Value::Object(known)) => {
                     let known = known.keys().filter(|key| !key.ends_with("()"));
                     let known = known.map(|key| format!(".{key}")).collect::<Vec<_>>().join(" ");
@@ -247,15 +305,32 @@ impl<'t> Evaluator<'t> {
 
     /// A mistake in a term.
     fn error(&self, term: &Term, what: impl Into<String>) -> TemplateError {
-        let before = &self.text[..term.at.min(self.text.len())];
-        let line = before.matches('\n').count() + 1;
-        let column = before.rsplit('\n').next().map_or(0, str::len);
-        let mut written: String = term.written.chars().take(QUOTED).collect();
-        if written.len() < term.written.len() {
-            written.push_str("...");
-        }
-        TemplateError::Execute { line, column, written, what: what.into() }
+        self.fault(&term.written, term.at, what)
     }
+
+    /// A mistake in what is written at byte `at` of the template.
+    fn fault(&self, written: &str, at: usize, what: impl Into<String>) -> TemplateError {
+        let before = &self.text[..at.min(self.text.len())];
+        TemplateError::Execute {
+            line: before.matches('\n').count() + 1,
+            column: before.rsplit('\n').next().map_or(0, str::len),
+            name: self.calls.last().map_or_else(String::new, |name| (*name).to_owned()),
+            written: quoted(written),
+            what: what.into(),
+        }
+    }
+}
+
+/// The beginning of a piece of a template.
+fn quoted(written: &str) -> String {
+    let beginning: String = written.chars().take(QUOTED).collect();
+    if beginning.len() < written.len() { beginning + "..." } else { beginning }
+}
+
+/// Whether an object is a map, such as labels, whose keys may be missing. Docker's own fields begin with a capital
+/// letter.
+fn is_map(object: &Map<String, Value>) -> bool {
+    !object.keys().any(|key| key.starts_with(|c: char| c.is_ascii_uppercase()))
 }
 
 /// The result of a function on a column's name.

@@ -4,7 +4,9 @@ use std::cmp::Ordering;
 
 use serde_json::{Map, Value};
 
+use super::duration;
 use super::error::FunctionError;
+use super::escape;
 use super::print::{print, printf, println, shown};
 
 /// The most blanks that `pad` puts on a side.
@@ -36,10 +38,13 @@ pub enum Function {
     Title,
     Truncate,
     Pad,
+    Html,
+    Js,
+    UrlQuery,
 }
 
 impl Function {
-    const ALL: [(&'static str, Self); 23] = [
+    const ALL: [(&'static str, Self); 26] = [
         ("and", Self::And),
         ("or", Self::Or),
         ("not", Self::Not),
@@ -63,6 +68,9 @@ impl Function {
         ("title", Self::Title),
         ("truncate", Self::Truncate),
         ("pad", Self::Pad),
+        ("html", Self::Html),
+        ("js", Self::Js),
+        ("urlquery", Self::UrlQuery),
     ];
 
     /// The function of this name.
@@ -102,7 +110,7 @@ impl Function {
             (Self::Print, values) => print(values).into(),
             (Self::Println, values) => println(values).into(),
             (Self::Printf, [Value::String(format), values @ ..]) => printf(format, values).into(),
-            (Self::Json, [value]) => json(value).into(),
+            (Self::Json, [value]) => json(value).to_string().into(),
             (Self::Join, [list, Value::String(separator)]) => {
                 let all = list.as_array().map(Vec::as_slice).unwrap_or_default();
                 all.iter().map(shown).collect::<Vec<_>>().join(separator).into()
@@ -120,6 +128,9 @@ impl Function {
                 let padded = blanks(integer(before)?) + &text + &blanks(integer(after)?);
                 if text.is_empty() { text.into() } else { padded.into() }
             }
+            (Self::Html, values) => escape::html(&print(values)).into(),
+            (Self::Js, values) => escape::js(&print(values)).into(),
+            (Self::UrlQuery, values) => escape::url_query(&print(values)).into(),
             (function, arguments) => {
                 return Err(FunctionError::Arguments { name: function.name(), got: arguments.len() });
             }
@@ -129,7 +140,7 @@ impl Function {
 
 /// Whether a value counts as true.
 pub fn truth(value: &Value) -> bool {
-    match value {
+    match duration::number(value).unwrap_or(value) {
         Value::Null => false,
         Value::Bool(yes) => *yes,
         Value::Number(number) => number.as_f64() != Some(0.0),
@@ -139,18 +150,21 @@ pub fn truth(value: &Value) -> bool {
     }
 }
 
-/// JSON without the methods, whose names end in parentheses.
-fn json(value: &Value) -> String {
+/// JSON without the methods, whose names end in parentheses, and with durations as numbers.
+fn json(value: &Value) -> Value {
     match value {
-        Value::Object(all) if all.keys().any(|key| key.ends_with("()")) => {
+        value if duration::number(value).is_some() => duration::number(value).cloned().unwrap_or_default(),
+        Value::Object(all) => {
             let fields = all.iter().filter(|(key, _)| !key.ends_with("()"));
-            Value::Object(fields.map(|(key, value)| (key.clone(), value.clone())).collect()).to_string()
+            Value::Object(fields.map(|(key, value)| (key.clone(), json(value))).collect())
         }
-        other => other.to_string(),
+        Value::Array(all) => all.iter().map(json).collect(),
+        other => other.clone(),
     }
 }
 
 fn equal(a: &Value, b: &Value) -> bool {
+    let (a, b) = (duration::number(a).unwrap_or(a), duration::number(b).unwrap_or(b));
     match (a, b) {
         (Value::Number(a), Value::Number(b)) => a == b || a.as_f64() == b.as_f64(),
         (a, b) => a == b,
@@ -158,6 +172,7 @@ fn equal(a: &Value, b: &Value) -> bool {
 }
 
 fn order(a: &Value, b: &Value) -> Result<Ordering, FunctionError> {
+    let (a, b) = (duration::number(a).unwrap_or(a), duration::number(b).unwrap_or(b));
     let order = match (a, b) {
         (Value::String(a), Value::String(b)) => Some(a.cmp(b)),
         (Value::Number(a), Value::Number(b)) => match (a.as_i64(), b.as_i64()) {

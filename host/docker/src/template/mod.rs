@@ -5,32 +5,37 @@
 //! {{json .Config}}  {{.Name | upper}}         functions; what comes before a bar is the last argument
 //! {{range $i, $e := .Mounts}}{{$e.Source}}{{else}}none{{end}}
 //! {{if eq .State "running"}}up{{else if .Error}}broken{{end}}  {{with .Health}}{{.Status}}{{end}}
+//! {{define "line"}}{{.}};{{end}}{{template "line" .Name}}   {{block "line" .Name}}{{.}}{{end}}
 //! table {{.ID}}\t{{.Size}}                    columns under their names
 //! ```
 //!
 //! An object is JSON. A key that ends in `()` is a method: `{{.Label "x"}}` looks `x` up in the map `Label()`. A
 //! method is not a field, and `json` does not show it.
 
+pub mod duration;
 mod error;
+mod escape;
 mod evaluate;
 mod functions;
 mod lex;
 mod parse;
+mod pipeline;
 mod print;
 pub mod table;
 #[cfg(test)]
 mod tests;
+mod tree;
 
 use serde_json::Value;
 
 pub use self::error::TemplateError;
-use self::parse::Node;
+use self::tree::Tree;
 
 /// A template that can be applied to any number of objects.
 #[derive(Debug)]
 pub struct Template {
     text: String,
-    nodes: Vec<Node>,
+    tree: Tree,
     table: bool,
 }
 
@@ -46,7 +51,7 @@ impl Template {
         };
         // A shell passes `\t` and `\n` on as they are written.
         let text = text.replace("\\t", "\t").replace("\\n", "\n");
-        Ok(Self { nodes: parse::parse(&text)?, table, text })
+        Ok(Self { tree: parse::parse(&text)?, table, text })
     }
 
     /// One line for each object. `headers` has a name for every field that the objects have.
@@ -56,7 +61,7 @@ impl Template {
     pub fn list(&self, objects: &[Value], headers: &Value) -> Result<String, TemplateError> {
         let mut lines = objects.iter().map(|object| self.apply(object)).collect::<Result<Vec<_>, _>>()?;
         if self.table {
-            lines.insert(0, evaluate::evaluate(&self.text, &self.nodes, headers, true)?);
+            lines.insert(0, evaluate::evaluate(&self.text, &self.tree, headers, true)?);
             return Ok(table::align(lines.iter(), table::COLUMN));
         }
         Ok(lines.iter().fold(String::new(), |text, line| text + line + "\n"))
@@ -67,6 +72,6 @@ impl Template {
     /// # Errors
     /// When the object has no such fields, or a function does not take them.
     pub fn apply(&self, object: &Value) -> Result<String, TemplateError> {
-        evaluate::evaluate(&self.text, &self.nodes, object, false)
+        evaluate::evaluate(&self.text, &self.tree, object, false)
     }
 }

@@ -1,89 +1,40 @@
-//! A template as a tree.
+//! Reads a template into its tree.
 
-use serde_json::Value;
+use std::collections::BTreeMap;
 
 use super::TemplateError;
-use super::functions::Function;
 use super::lex::{Piece, Token, pieces, tokens, unquote};
+use super::tree::{Branch, Call, Node, Tree};
 
 /// How deep blocks and parentheses may nest: recursive functions walk the tree.
-const MAX_DEPTH: usize = 100;
-
-/// A part of a template.
-#[derive(Debug)]
-pub enum Node {
-    Text(String),
-    Print(Pipeline),
-    If(Branch),
-    With(Branch),
-    Range(Branch),
-    Break,
-    Continue,
-}
-
-/// A block with its `else` branch.
-#[derive(Debug)]
-pub struct Branch {
-    pub condition: Pipeline,
-    pub body: Vec<Node>,
-    pub otherwise: Vec<Node>,
-}
-
-/// Commands with a bar between them, and the variables that get the result.
-#[derive(Debug)]
-pub struct Pipeline {
-    pub variables: Vec<String>,
-    /// Whether the variables are new.
-    pub declares: bool,
-    pub commands: Vec<Command>,
-}
-
-/// A term, or a function or a method with its arguments.
-#[derive(Debug)]
-pub struct Command(pub Vec<Term>);
-
-/// A value, and the way to a field in it.
-#[derive(Debug)]
-pub struct Term {
-    pub base: Base,
-    pub path: Vec<String>,
-    /// As it is written, and where in the template, for errors.
-    pub written: String,
-    pub at: usize,
-}
-
-#[derive(Debug)]
-pub enum Base {
-    Dot,
-    Variable(String),
-    Literal(Value),
-    Function(Function),
-    Group(Box<Pipeline>),
-}
+pub(super) const MAX_DEPTH: usize = 100;
 
 /// Reads a template.
-pub fn parse(text: &str) -> Result<Vec<Node>, TemplateError> {
+pub fn parse(text: &str) -> Result<Tree, TemplateError> {
     let mut parser = Parser {
         text,
         pieces: pieces(text)?.into_iter(),
         blocks: Vec::new(),
         variables: vec!["$".to_owned()],
+        named: BTreeMap::new(),
     };
-    let (nodes, end) = parser.nodes()?;
+    let (main, end) = parser.nodes()?;
     match end {
-        End::Template => Ok(nodes),
+        End::Template => Ok(Tree { main, named: parser.named }),
         End::Block { at } => Err(TemplateError::parse(text, at, "unexpected {{end}}")),
         End::Else { at, .. } => Err(TemplateError::parse(text, at, "unexpected {{else}}")),
     }
 }
 
-struct Parser<'t> {
-    text: &'t str,
+pub(super) struct Parser<'t> {
+    pub(super) text: &'t str,
     pieces: std::vec::IntoIter<Piece<'t>>,
     /// The blocks around the current place.
     blocks: Vec<&'static str>,
     /// The variables that are visible here.
-    variables: Vec<String>,
+    pub(super) variables: Vec<String>,
+    /// The templates with a name, found so far.
+    named: BTreeMap<String, Vec<Node>>,
 }
 
 /// What ended a run of nodes.
@@ -100,7 +51,7 @@ enum End<'t> {
 }
 
 impl<'t> Parser<'t> {
-    fn error(&self, at: usize, what: impl Into<String>) -> TemplateError {
+    pub(super) fn error(&self, at: usize, what: impl Into<String>) -> TemplateError {
         TemplateError::parse(self.text, at, what)
     }
 
@@ -143,9 +94,12 @@ impl<'t> Parser<'t> {
                     }
                     alone(if word == "break" { Node::Break } else { Node::Continue })?
                 }
-                word @ ("define" | "template" | "block") => {
-                    return Err(self.error(at, format!("{{{{{word}}}}} is not supported")));
+                "define" => {
+                    self.define(&rest, at)?;
+                    continue;
                 }
+                "template" => Node::Template(self.call("template", &rest, action, at)?),
+                "block" => Node::Template(self.block(&rest, action, at)?),
                 _ => Node::Print(self.pipeline_of(&all, start, "command")?),
             });
         }
@@ -203,176 +157,80 @@ impl<'t> Parser<'t> {
         }
     }
 
-    /// The pipeline that is all of `tokens`.
-    fn pipeline_of(
+    /// `{{define "name"}}` and what belongs to it.
+    fn define(&mut self, rest: &[Token<'t>], at: usize) -> Result<(), TemplateError> {
+        if !self.blocks.is_empty() {
+            return Err(self.error(at, "unexpected <define> in command"));
+        }
+        let (name, rest) = self.name("define", rest, at)?;
+        if let Some(token) = rest.first() {
+            return Err(self.error(token.at, format!("unexpected {:?} in define clause", token.text)));
+        }
+        self.body("define", name)
+    }
+
+    /// `{{block "name" pipeline}}`: a template that is defined and applied in one.
+    fn block(&mut self, rest: &[Token<'t>], action: &str, at: usize) -> Result<Call, TemplateError> {
+        let call = self.call("block", rest, action, at)?;
+        if call.argument.is_none() {
+            return Err(self.error(at, "missing value for block clause"));
+        }
+        self.body("block", call.name.clone())?;
+        Ok(call)
+    }
+
+    /// The name behind `word`, and the pipeline behind the name.
+    fn call(
         &mut self,
-        tokens: &[Token<'t>],
+        word: &'static str,
+        rest: &[Token<'t>],
+        action: &str,
         at: usize,
-        context: &str,
-    ) -> Result<Pipeline, TemplateError> {
-        let mut rest = tokens;
-        let pipeline = self.pipeline(&mut rest, at, context, 0)?;
-        match rest.first() {
-            None => Ok(pipeline),
-            Some(token) => Err(self.error(token.at, format!("unexpected {:?} in {context}", token.text))),
-        }
-    }
-
-    /// The pipeline at the beginning of `rest`, up to a closing parenthesis.
-    fn pipeline(
-        &mut self,
-        rest: &mut &[Token<'t>],
-        at: usize,
-        context: &str,
-        depth: usize,
-    ) -> Result<Pipeline, TemplateError> {
-        if depth > MAX_DEPTH {
-            return Err(self.error(at, "parentheses lie too deep in each other"));
-        }
-        let (variables, declares) = self.declaration(rest);
-        let mut commands = vec![Command(Vec::new())];
-        while let Some((token, after)) = rest.split_first() {
-            let Some(Command(terms)) = commands.last_mut() else { break };
-            match token.text {
-                ")" if depth > 0 => break,
-                "|" if !terms.is_empty() => {
-                    *rest = after;
-                    commands.push(Command(Vec::new()));
-                }
-                _ => {
-                    let term = self.term(rest, depth)?;
-                    terms.push(term);
-                }
-            }
-        }
-        if commands.last().is_none_or(|Command(terms)| terms.is_empty()) {
-            return Err(self.error(at, format!("missing value for {context}")));
-        }
-        for Command(terms) in commands.iter().skip(1) {
-            if matches!(terms[0].base, Base::Literal(_)) {
-                return Err(self.error(
-                    terms[0].at,
-                    format!("non executable command in pipeline: {}", terms[0].written),
-                ));
-            }
-        }
-        // A variable is visible after its declaration.
-        if declares {
-            self.variables.extend(variables.iter().cloned());
-        }
-        Ok(Pipeline { variables, declares, commands })
-    }
-
-    /// `$i, $e :=` at the beginning of `rest`.
-    fn declaration(&self, rest: &mut &[Token<'t>]) -> (Vec<String>, bool) {
-        let names: Vec<_> =
-            rest.iter().take_while(|token| token.text.starts_with('$') || token.text == ",").collect();
-        let sign = rest.get(names.len()).map_or("", |token| token.text);
-        if names.is_empty() || !matches!(sign, ":=" | "=") {
-            return (Vec::new(), false);
-        }
-        let variables =
-            names.iter().filter(|token| token.text != ",").map(|token| token.text.to_owned()).collect();
-        *rest = &rest[names.len() + 1..];
-        (variables, sign == ":=")
-    }
-
-    /// The term at the beginning of `rest`, with the fields behind it.
-    fn term(&mut self, rest: &mut &[Token<'t>], depth: usize) -> Result<Term, TemplateError> {
-        let Some((token, after)) = rest.split_first() else {
-            return Err(self.error(self.text.len(), "missing value for command"));
+    ) -> Result<Call, TemplateError> {
+        let (name, after) = self.name(word, rest, at)?;
+        let argument = match after {
+            [] => None,
+            [first, ..] => Some(self.pipeline_of(after, first.at, word)?),
         };
-        *rest = after;
-        let mut term =
-            Term { base: Base::Dot, path: Vec::new(), written: token.text.to_owned(), at: token.at };
-        if token.text == "(" {
-            let inner = self.pipeline(rest, token.at, "parenthesized pipeline", depth + 1)?;
-            let Some((closing, after)) = rest.split_first() else {
-                return Err(self.error(token.at, "unclosed left paren"));
-            };
-            *rest = after;
-            term.base = Base::Group(Box::new(inner));
-            term.written = self.text[token.at..=closing.at].to_owned();
-            if let Some((field, after)) =
-                rest.split_first().filter(|(next, _)| next.glued && next.text.starts_with('.'))
-            {
-                *rest = after;
-                term.written.push_str(field.text);
-                self.fields(&mut term, field)?;
-            }
-            return Ok(term);
-        }
-        match token.text.as_bytes()[0] {
-            b'.' => self.fields(&mut term, token)?,
-            b'$' => {
-                let (name, path) = token.text.split_once('.').map_or((token.text, None), |(name, _)| {
-                    (
-                        name,
-                        Some(Token {
-                            text: &token.text[name.len()..],
-                            at: token.at + name.len(),
-                            glued: true,
-                        }),
-                    )
-                });
-                if !self.variables.iter().any(|known| known == name) {
-                    return Err(self.error(token.at, format!("undefined variable {name:?}")));
-                }
-                term.base = Base::Variable(name.to_owned());
-                if let Some(path) = path {
-                    self.fields(&mut term, &path)?;
-                }
-            }
-            _ => term.base = self.word(token)?,
-        }
-        Ok(term)
+        let written = format!("{{{{{}}}}}", action.trim());
+        Ok(Call { name, argument, written, at: rest.first().map_or(at, |token| token.at) })
     }
 
-    /// Adds the fields of `.A.B` to a term.
-    fn fields(&self, term: &mut Term, token: &Token) -> Result<(), TemplateError> {
-        if token.text == "." {
-            return Ok(());
+    /// The quoted name at the beginning of `rest`.
+    fn name<'r>(
+        &self,
+        word: &str,
+        rest: &'r [Token<'t>],
+        at: usize,
+    ) -> Result<(String, &'r [Token<'t>]), TemplateError> {
+        let Some((token, after)) = rest.split_first() else {
+            return Err(self.error(at, format!("missing name for {word} clause")));
+        };
+        if !token.text.starts_with(['"', '`']) {
+            return Err(self.error(token.at, format!("unexpected {:?} in {word} clause", token.text)));
         }
-        for name in token.text[1..].split('.') {
-            let is_name = name.starts_with(|c: char| c.is_alphabetic() || c == '_')
-                && name.chars().all(|c| c.is_alphanumeric() || c == '_');
-            if !is_name {
-                return Err(self.error(token.at, format!("bad field {:?}", token.text)));
+        let name = unquote(token.text).ok_or_else(|| self.error(token.at, "invalid syntax"))?;
+        Ok((name, after))
+    }
+
+    /// The nodes up to `{{end}}`, kept under `name`. Nothing of the place around them is visible in them.
+    fn body(&mut self, word: &'static str, name: String) -> Result<(), TemplateError> {
+        if self.blocks.len() >= MAX_DEPTH {
+            return Err(self.error(self.text.len(), "blocks lie too deep in each other"));
+        }
+        // A loop around a block is not one that its body could leave.
+        let inside = vec![word; self.blocks.len() + 1];
+        let blocks = std::mem::replace(&mut self.blocks, inside);
+        let variables = std::mem::replace(&mut self.variables, vec!["$".to_owned()]);
+        let (body, end) = self.nodes()?;
+        (self.blocks, self.variables) = (blocks, variables);
+        match end {
+            End::Block { .. } => drop(self.named.insert(name, body)),
+            End::Else { at, .. } => {
+                return Err(self.error(at, format!("unexpected {{{{else}}}} in {word} clause")));
             }
-            term.path.push(name.to_owned());
-        }
-        // Go reports a chain of fields at its second field.
-        if term.path.len() > 1 && matches!(term.base, Base::Dot) {
-            term.at += term.path[0].len() + 1;
+            End::Template => return Err(self.error(self.text.len(), "unexpected EOF")),
         }
         Ok(())
-    }
-
-    /// A text, a number, a constant or a function.
-    fn word(&self, token: &Token) -> Result<Base, TemplateError> {
-        let text = token.text;
-        let first = text.as_bytes()[0];
-        Ok(match text {
-            "true" => Base::Literal(true.into()),
-            "false" => Base::Literal(false.into()),
-            "nil" => Base::Literal(Value::Null),
-            _ if matches!(first, b'"' | b'`') => {
-                let said = unquote(text).ok_or_else(|| self.error(token.at, "invalid syntax"))?;
-                Base::Literal(said.into())
-            }
-            _ if first.is_ascii_digit() || matches!(first, b'-' | b'+') => {
-                let number = text.parse::<i64>().map(Value::from).ok();
-                let number =
-                    number.or_else(|| text.parse::<f64>().ok().filter(|n| n.is_finite()).map(Value::from));
-                Base::Literal(
-                    number.ok_or_else(|| self.error(token.at, format!("bad number syntax: {text:?}")))?,
-                )
-            }
-            _ if first.is_ascii_alphabetic() || first == b'_' => Base::Function(
-                Function::named(text)
-                    .ok_or_else(|| self.error(token.at, format!("function {text:?} not defined")))?,
-            ),
-            _ => return Err(self.error(token.at, format!("unexpected {text:?} in operand"))),
-        })
     }
 }

@@ -4,6 +4,8 @@ use std::fmt::Write as _;
 
 use serde_json::Value;
 
+use super::duration;
+
 /// The widest field of `printf`, Go's.
 const MAX_WIDTH: usize = 1_000_000;
 
@@ -30,6 +32,10 @@ fn append(text: &mut String, value: &Value) {
                 append(text, one);
             }
             text.push(']');
+        }
+        value if duration::number(value).is_some() => {
+            let nanoseconds = duration::number(value).and_then(Value::as_i64);
+            text.push_str(&duration::text(nanoseconds.unwrap_or(i64::MAX)));
         }
         Value::Object(all) => {
             text.push_str("map[");
@@ -133,6 +139,9 @@ impl Layout {
             ('q', Value::Array(all)) => {
                 let all: Vec<_> = all.iter().map(|one| self.apply(verb, one)).collect();
                 format!("[{}]", all.join(" "))
+            }
+            ('d', value) if duration::number(value).is_some() => {
+                self.apply('d', duration::number(value).unwrap_or(&Value::Null))
             }
             ('d', Value::Number(number)) if !number.is_f64() => signed(number.to_string()),
             ('x', Value::Number(number)) if number.is_u64() => {

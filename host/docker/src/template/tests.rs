@@ -42,7 +42,7 @@ fn fields_and_functions() {
         ("{{join .Tags \", \"}}", "a:1, b:2"),
         ("{{.ID | upper | json}}", "\"ABC\""),
         ("{{len .Tags}}", "2"),
-        ("{{.None.Below}}", "<no value>"),
+        ("{{.None.Below}} {{.None}} {{with .None}}x{{else}}{{print .None}}{{end}}", "<no value> <nil> <nil>"),
         ("a\\tb\\n{{.ID}}", "a\tb\nabc"),
         ("{{\"}}\"}}", "}}"),
         ("{{`a\"b`}}", "a\"b"),
@@ -103,6 +103,52 @@ fn loops_and_variables() {
 }
 
 #[test]
+fn templates_have_names() {
+    golden(&[
+        ("{{define \"x\"}}<{{.}}>{{end}}{{template \"x\" .ID}} {{template \"x\"}}", "<abc> <<no value>>"),
+        ("{{block \"y\" .ID}}{{len .}}{{end}}{{template \"y\" .Tags}}", "32"),
+        ("{{range .Tags}}{{template \"t\" .}}{{end}}{{define `t`}}[{{.}}{{$}}]{{end}}", "[a:1a:1][b:2b:2]"),
+        ("{{$x := 1}}{{template \"v\" 2}}{{$x}}{{define \"v\"}}{{$x := .}}{{$x}}{{end}}", "21"),
+        (
+            "{{range 3}}{{.}}{{end}}{{range $i, $e := 2}}{{$i}}{{$e}}{{end}}{{range 0}}x{{else}}none{{end}}",
+            "0120011none",
+        ),
+    ]);
+}
+
+/// The expectations are those of Docker 26.1.
+#[test]
+fn text_is_escaped_for_other_languages() {
+    golden(&[
+        (
+            "{{html \"<a&b>\"}} {{js \"it's <b>\"}} {{urlquery \"a b&c\"}}",
+            "&lt;a&amp;b&gt; it\\'s \\u003Cb\\u003E a+b%26c",
+        ),
+        ("{{html .ID 1}} {{js \"=+<>&\" | html}}", "abc1 \\u003D+\\u003C\\u003E\\u0026"),
+        ("{{urlquery .Config.Cmd}}", "%5Bsh+-c%5D"),
+    ]);
+}
+
+/// The expectations are those of Docker 26.1.
+#[test]
+fn durations_have_units_in_text_only() {
+    let object =
+        json!({"Interval": duration::mark(json!(90_000_000_000_i64)), "Zero": duration::mark(json!(0))});
+    for (template, expected) in [
+        (
+            "{{.Interval}} {{printf \"%v %d %s\" .Interval .Interval .Interval}}",
+            "1m30s 1m30s 90000000000 1m30s",
+        ),
+        ("{{json .}}", "{\"Interval\":90000000000,\"Zero\":0}"),
+        ("{{json .Interval}}{{if .Zero}}x{{end}}{{if .Interval}}y{{end}}", "90000000000y"),
+        ("{{eq .Interval 90000000000}}{{gt .Interval .Zero}}", "truetrue"),
+        ("{{print .Zero}}", "0s"),
+    ] {
+        assert_eq!(Template::parse(template).unwrap().apply(&object).unwrap(), expected, "{template}");
+    }
+}
+
+#[test]
 fn mistakes_are_explained() {
     for (template, words) in [
         ("{{.Nope}}", ":1:2: executing \"\" at <.Nope>: can't evaluate field Nope; the fields are .Config"),
@@ -120,7 +166,18 @@ fn mistakes_are_explained() {
         ("{{else}}", "unexpected {{else}}"),
         ("{{if .ID}}{{else}}{{else}}{{end}}", "expected end; found {{else}}"),
         ("{{break}}", "{{break}} outside {{range}}"),
-        ("{{template \"x\"}}", "not supported"),
+        ("{{template \"x\"}}", ":1:11: executing \"\" at <{{template \"x\"}}>: template \"x\" not defined"),
+        ("{{define \"x\"}}{{.Foo}}{{end}}{{template \"x\" .}}", ":1:16: executing \"x\" at <.Foo>"),
+        ("{{block \"x\"}}{{end}}", ":1: missing value for block clause"),
+        ("{{define x}}{{end}}", ":1: unexpected \"x\" in define clause"),
+        ("{{if .}}{{define \"x\"}}{{end}}{{end}}", ":1: unexpected <define> in command"),
+        ("{{define \"x\"}}a", ":1: unexpected EOF"),
+        ("{{define \"x\"}}a{{else}}{{end}}", "unexpected {{else}} in define clause"),
+        ("{{template \"x\" . .}}", ":1:11: executing \"\" at <{{template \"x\" . .}}>"),
+        ("{{define \"x\"}}{{template \"x\"}}{{end}}{{template \"x\"}}", ":1:25: executing \"x\" at"),
+        ("{{range .Tags}}{{block \"x\" .}}{{break}}{{end}}{{end}}", "{{break}} outside {{range}}"),
+        ("{{$x := 1}}{{block \"x\" .}}{{$x}}{{end}}", "undefined variable \"$x\""),
+        ("{{.nope}}", "can't evaluate field nope"),
         ("{{nope .ID}}", "function \"nope\" not defined"),
         ("{{$x}}", "undefined variable \"$x\""),
         ("{{if $x := 1}}{{end}}{{$x}}", "undefined variable"),
@@ -156,6 +213,12 @@ fn depth_is_bounded() {
     let blocks = |depth: usize| "{{if .ID}}".repeat(depth) + "x" + &"{{end}}".repeat(depth);
     assert_eq!(apply(&blocks(90)).unwrap(), "x");
     assert!(apply(&blocks(100_000)).unwrap_err().to_string().contains("too deep"));
+    let calls = "{{define \"x\"}}{{template \"x\"}}{{end}}{{template \"x\"}}";
+    assert!(apply(calls).unwrap_err().to_string().contains("exceeded maximum template depth"));
+    let definitions = "{{define \"x\"}}".repeat(100_000);
+    assert!(apply(&definitions).unwrap_err().to_string().contains("unexpected <define>"));
+    let named = "{{block \"x\" .}}".repeat(100_000);
+    assert!(apply(&named).unwrap_err().to_string().contains("too deep"));
     let otherwise = "{{if .None}}".to_owned() + &"{{else if .None}}".repeat(100_000) + "{{end}}";
     assert!(apply(&otherwise).unwrap_err().to_string().contains("too deep"));
 }
@@ -184,7 +247,7 @@ fn tables_have_headers_and_columns() {
 proptest::proptest! {
     #[test]
     fn no_template_panics(
-        template in "(\\{\\{|\\}\\}|\\{\\{- | -\\}\\}|\\.|\\||\"|`|[a-zA-Z é]|\\\\t|json|table |if |range |with |else|end|\\(|\\)|\\$x|:=|,|/\\*|\\*/|printf \"%9d\" |-1|1\\.5|\\.Tags){0,14}"
+        template in "(\\{\\{|\\}\\}|\\{\\{- | -\\}\\}|\\.|\\||\"|`|[a-zA-Z é]|\\\\t|json|table |if |range |with |else|end|define |template |block |\"x\"|\\(|\\)|\\$x|:=|,|/\\*|\\*/|printf \"%9d\" |-1|1\\.5|\\.Tags){0,14}"
     ) {
         let _ = apply(&template);
     }
