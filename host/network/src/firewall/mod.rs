@@ -246,8 +246,10 @@ fn endpoint_elements(endpoint: &Endpoint, host_access: bool) -> Vec<Element> {
     let mut elements = vec![
         guest(ruleset::MACS, &endpoint.mac.0),
         guest(ruleset::ADDRESSES4, &endpoint.ipv4.addr().octets()),
+        guest(ruleset::SAME_TAP, &tap),
     ];
     let v4 = endpoint.ipv4.addr().octets();
+    elements.extend([ruleset::FLOWS4, ruleset::NEW_FLOWS4].map(|set| inet(set, v4.to_vec())));
     let masquerade = endpoint.masquerade && !endpoint.internal;
     if masquerade {
         elements.push(inet(ruleset::MASQUERADED4, v4.to_vec()));
@@ -258,7 +260,11 @@ fn endpoint_elements(endpoint: &Endpoint, host_access: bool) -> Vec<Element> {
     if let Some(ipv6) = endpoint.ipv6 {
         let v6 = ipv6.addr().octets();
         elements.push(guest(ruleset::ADDRESSES6, &v6));
-        elements.push(guest(ruleset::ADDRESSES6, &mac::link_local(endpoint.mac).octets()));
+        let link_local = mac::link_local(endpoint.mac).octets();
+        elements.push(guest(ruleset::ADDRESSES6, &link_local));
+        for address in [v6, link_local] {
+            elements.extend([ruleset::FLOWS6, ruleset::NEW_FLOWS6].map(|set| inet(set, address.to_vec())));
+        }
         if masquerade {
             elements.push(inet(ruleset::MASQUERADED6, v6.to_vec()));
         }
