@@ -16,6 +16,7 @@ use moat_containers::restart::BackOff;
 use moat_containers::state::{LOST_EXIT_CODE, State, Status};
 use moat_containers::{ContainerError, events};
 use moat_monitor::config::Purpose;
+use moat_monitor::launch::bound_log;
 use moat_monitor::wire::MonitorMessage;
 use moat_records::failpoint;
 use moat_records::record::Lock;
@@ -117,6 +118,12 @@ impl Monitor {
         let container = self.container.borrow();
         if self.config.purpose == Purpose::Run {
             self.join_networks()?;
+        }
+        // With a console on it, standard error is not the log but the user's.
+        if !self.config.debug_console
+            && let Err(e) = bound_log(std::io::stderr())
+        {
+            tracing::warn!("cannot shorten this log: {e}");
         }
         Vm::start(&container, &self.config, self.network.borrow().as_ref())
     }
