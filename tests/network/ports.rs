@@ -15,6 +15,7 @@ pub const TESTS: &[Test] = tests![
     a_container_reaches_itself_by_its_published_port,
     a_killed_monitor_leaves_nothing_for_long,
     a_flushed_firewall_is_made_anew_for_all,
+    a_firewall_that_another_program_removed_is_put_back,
     a_thousand_ports_are_published_at_once,
 ];
 
@@ -145,6 +146,35 @@ fn a_flushed_firewall_is_made_anew_for_all() {
         let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
         socket.send_to(b"question", ("127.0.0.1", 5353)).unwrap();
         assert_eq!(first.cable().datagram().to, (first.ip(), 53));
+    });
+}
+
+/// What a monitor does every few seconds.
+fn a_firewall_that_another_program_removed_is_put_back() {
+    alone(|| {
+        let host = Host::new();
+        let world = host.world();
+        let (first, second) = (host.run("a", publishing(&["5353:53/udp"])), host.run("b", publishing(&[])));
+        let filled = tables::filled();
+        let refresh = || host.networks.refresh(&first.attached.attachment).unwrap();
+        refresh();
+        assert_eq!(tables::filled(), filled);
+        moat_network::firewall::Firewall::open().unwrap().uninstall().unwrap();
+        refresh();
+        assert_eq!(tables::filled(), filled);
+        let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
+        socket.send_to(b"question", ("127.0.0.1", 5353)).unwrap();
+        assert_eq!(first.cable().datagram().to, (first.ip(), 53));
+        // The other one's walls stand, too.
+        let metadata = Ipv4Addr::new(169, 254, 169, 254);
+        crate::host::ip(&format!("route add {metadata}/32 via {WORLD} dev wan0"));
+        second.cable().send(&second.datagram(1, (metadata, 80), "secrets"));
+        second.cable().send(&second.datagram(1, (WORLD, 80), "allowed"));
+        assert_eq!(world.datagram().text, "allowed");
+        // Only the elements of one container are gone.
+        moat_network::firewall::Firewall::open().unwrap().expel(&first.attached.attachment).unwrap();
+        refresh();
+        assert_eq!(tables::filled(), filled);
     });
 }
 

@@ -93,6 +93,22 @@ impl Firewall {
         self.install(&rules, &elements)
     }
 
+    /// Puts back the elements of a container that are missing. False, and nothing is done, when the rules are missing or of
+    /// another version.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn refresh(&self, attachment: &Attachment) -> io::Result<bool> {
+        let mut batch = Batch::new();
+        Rules::new().require(&mut batch);
+        add(&mut batch, &elements(attachment));
+        match self.commit(batch) {
+            Ok(()) => Ok(true),
+            Err(e) if e.raw_os_error() == Some(libc::ENOENT) => Ok(false),
+            Err(e) => Err(e),
+        }
+    }
+
     /// Takes back what was admitted, whether all of it is there or not.
     ///
     /// # Errors

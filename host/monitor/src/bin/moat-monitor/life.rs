@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use super::agent::RequestError;
 use super::run::{Ends, Run};
 use super::vm::{Vm, VmError};
-use super::{CANNOT_RUN, Monitor, Phase, health, memory, names, spec};
+use super::{CANNOT_RUN, Monitor, Phase, health, memory, names, network, spec};
 use moat_containers::cgroup::Cgroup;
 use moat_containers::health::Health;
 use moat_containers::log::Writer;
@@ -93,7 +93,9 @@ impl Monitor {
         let check = self.container.borrow().config.health.clone();
         let checks = check
             .map(|check| tokio::task::spawn_local(health::watch(Rc::clone(self), Rc::clone(&run), check)));
+        let firewall = tokio::task::spawn_local(network::keep_firewall(Rc::clone(self)));
         let exit = run.until_exit(&mut ends).await;
+        firewall.abort();
         let ran = began.elapsed();
         if let Some(checks) = checks {
             checks.abort();
