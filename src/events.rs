@@ -1,6 +1,5 @@
 //! `moat events`.
 
-use std::io::{self, Write};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -8,12 +7,13 @@ use anyhow::Context;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use moat_docker::events::{Selection, as_json, line, object};
+use moat_docker::json::harmless;
 use moat_docker::template::Template;
 use moat_engine::Root;
 use moat_engine::journal::reader::EventLog;
 use moat_engine::journal::{Event, Kind};
 
-use super::moment;
+use super::{moment, shown};
 
 /// Show what happens to containers, images and networks
 ///
@@ -63,7 +63,6 @@ pub fn run(args: &Args, root: &Root) -> anyhow::Result<ExitCode> {
     let zone = TimeZone::system();
     let log = if args.since.is_some() { EventLog::from_the_start(root) } else { EventLog::from_now_on(root) };
     let mut log = log.context("cannot follow the events")?;
-    let mut output = io::stdout().lock();
     loop {
         // Asked before reading: what happened until then is all read below.
         let now = Timestamp::now();
@@ -76,12 +75,11 @@ pub fn run(args: &Args, root: &Root) -> anyhow::Result<ExitCode> {
             }
             let line = match &template {
                 Some(template) => template.apply(&object(&event))?,
-                None if json => as_json(&event).to_string(),
+                None if json => harmless(&as_json(&event).to_string()),
                 None => line(&event, &zone),
             };
-            writeln!(output, "{line}")?;
+            shown::write(&(line + "\n"))?;
         }
-        output.flush()?;
         match args.until {
             Some(until) if now >= until => return Ok(ExitCode::SUCCESS),
             until => {

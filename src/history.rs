@@ -1,6 +1,5 @@
 //! `moat history`.
 
-use std::io::{self, Write};
 use std::process::ExitCode;
 
 use jiff::Timestamp;
@@ -41,6 +40,6 @@ pub fn run(args: &Args, root: &Root) -> anyhow::Result<ExitCode> {
     let format = args.format.as_deref().filter(|format| *format != "table");
     let format = format.unwrap_or(shown.default_format(args.quiet));
     let text = Template::parse(format)?.list(&objects, &headers())?;
-    io::stdout().write_all(text.as_bytes())?;
+    crate::shown::write(&text)?;
     Ok(ExitCode::SUCCESS)
 }

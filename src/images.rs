@@ -67,7 +67,7 @@ pub fn run(args: Args, root: &Root) -> anyhow::Result<ExitCode> {
         };
         let used = images.iter().filter(is_used).map(|image| image.id).collect();
         let text = tree(&images.iter().collect::<Vec<_>>(), &engine.image_usage()?, &used);
-        io::stdout().write_all(text.as_bytes())?;
+        crate::shown::write(&text)?;
         return Ok(ExitCode::SUCCESS);
     }
     let names = images.iter().flat_map(names);

@@ -14,6 +14,8 @@ use moat_engine::Root;
 use moat_engine::{Engine, ErrorKind};
 use serde_json::Value;
 
+use crate::shown;
+
 /// Show everything about containers and images
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
@@ -100,7 +102,6 @@ pub fn run(args: Args, root: Root) -> anyhow::Result<ExitCode> {
             Err(e) => errors.push(e),
         }
     }
-    let mut output = io::stdout().lock();
     match template {
         Some(template) => {
             let mut text = String::new();
@@ -112,15 +113,16 @@ pub fn run(args: Args, root: Root) -> anyhow::Result<ExitCode> {
                 }
             }
             // Docker's empty line, when there is nothing to say.
-            output.write_all(if text.is_empty() { "\n" } else { &text }.as_bytes())?;
+            shown::write(if text.is_empty() { "\n" } else { &text })?;
         }
         None => {
             let objects: Vec<Value> =
                 found.into_iter().map(|(kind, object)| complete(kind, object)).collect();
+            let mut output = io::stdout().lock();
             output.write_all(&array(&objects, format.is_none())?)?;
+            output.flush()?;
         }
     }
-    output.flush()?;
     errors.iter().for_each(|e| crate::complain(crate::explain(e)));
     Ok(if errors.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

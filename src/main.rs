@@ -52,6 +52,7 @@ mod rmi;
 mod run;
 mod save;
 mod session;
+mod shown;
 mod start;
 mod stats;
 mod stop;

@@ -93,7 +93,7 @@ pub fn run(args: Args, root: Root) -> anyhow::Result<ExitCode> {
             shown.object(container, attachment.as_ref(), sizes)
         })
         .collect();
-    io::stdout().write_all(template.list(&objects, &headers())?.as_bytes())?;
+    crate::shown::write(&template.list(&objects, &headers())?)?;
     Ok(ExitCode::SUCCESS)
 }
 

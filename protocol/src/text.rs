@@ -25,11 +25,17 @@ pub fn harmless_start(text: &str, most: usize, mark: &str) -> String {
     start
 }
 
+/// Returns `text`, which has lines and columns, as [`harmless`] does; line feeds and tabs stay.
+pub fn harmless_lines(text: &str) -> String {
+    text.chars().map(|c| if matches!(c, '\n' | '\t') { c } else { replaced(c) }).collect()
+}
+
 fn replaced(c: char) -> char {
     if is_hostile(c) { char::REPLACEMENT_CHARACTER } else { c }
 }
 
-fn is_hostile(c: char) -> bool {
+/// Whether a character can act on a terminal, end a line, or change the order in which the text around it is shown.
+pub fn is_hostile(c: char) -> bool {
     // C0, DEL and C1.
     c.is_control()
         || matches!(
@@ -83,6 +89,7 @@ mod tests {
         ] {
             assert_eq!(harmless(text), expected);
         }
+        assert_eq!(harmless_lines("a\tb\n\r\x1b"), "a\tb\n\u{fffd}\u{fffd}");
         assert_eq!(harmless_bytes(b"\xff\x9ba\0"), "\u{fffd}\u{fffd}a\u{fffd}");
     }
 

@@ -146,6 +146,8 @@ pub fn create_from_template(template: &Path, target: &Path) -> Result<(), Error>
     let unfinished = Unfinished::create(target)?;
     let mut to = &unfinished.file;
     copy_data(&mut from, &mut to).map_err(Error::file("copying the template to", &unfinished.path))?;
+    // The record of the container that follows is durable, so its disk has to be.
+    to.sync_data().map_err(Error::file("syncing", &unfinished.path))?;
     let cwd = nix::fcntl::AT_FDCWD;
     match renameat2(cwd, &unfinished.path, cwd, target, RenameFlags::RENAME_NOREPLACE) {
         Ok(()) => Ok(()),

@@ -51,12 +51,11 @@ pub fn run(args: &Args, root: Root) -> anyhow::Result<ExitCode> {
             }
         }
     }
-    let mut output = io::stdout().lock();
     match template {
-        None => output.write_all(&array(&found, format.is_none())?)?,
+        None => io::stdout().write_all(&array(&found, format.is_none())?)?,
         Some(template) => {
             for object in &found {
-                writeln!(output, "{}", template.apply(object)?)?;
+                crate::shown::write(&(template.apply(object)? + "\n"))?;
             }
         }
     }

@@ -1,6 +1,5 @@
 //! `moat network ls`.
 
-use std::io::{self, Write};
 use std::process::ExitCode;
 
 use jiff::tz::TimeZone;
@@ -51,6 +50,6 @@ pub fn run(args: &Args, root: &Root) -> anyhow::Result<ExitCode> {
     };
     let zone = TimeZone::system();
     let objects: Vec<Value> = rows.iter().map(|row| object(row, args.no_trunc, &zone)).collect();
-    io::stdout().write_all(Template::parse(format)?.list(&objects, &headers())?.as_bytes())?;
+    crate::shown::write(&Template::parse(format)?.list(&objects, &headers())?)?;
     Ok(ExitCode::SUCCESS)
 }

@@ -271,3 +271,64 @@ fn a_full_disk_is_told_and_left_as_it_was() {
         assert_eq!(tree(&disk.0), before);
     }
 }
+
+/// What a command prints to a terminal.
+fn on_terminal(mut command: Command) -> String {
+    let pty = nix::pty::openpty(None, None).expect("a pty");
+    command.stdin(Stdio::null()).stdout(Stdio::from(pty.slave));
+    let mut child = command.spawn().expect("moat starts");
+    // The last copy of the terminal's end but the child's.
+    drop(command);
+    let mut master = std::fs::File::from(pty.master);
+    let (mut seen, mut buffer) = (Vec::new(), [0; 4096]);
+    // The end of a terminal is an error.
+    while let Ok(count @ 1..) = std::io::Read::read(&mut master, &mut buffer) {
+        seen.extend(&buffer[..count]);
+    }
+    assert!(child.wait().expect("it ends").success());
+    String::from_utf8(seen).expect("UTF-8").replace("\r\n", "\n")
+}
+
+/// Programs get text as it is, JSON is JSON, and on a terminal and in a table nothing of it acts.
+#[test]
+fn hostile_text_acts_on_no_terminal() {
+    let moat = Moat::with(&["busybox"]);
+    let hostile = "\u{9b}31m\u{1b}[1m\u{202e}x\ny\tz";
+    moat.run(["create", "--name", "box", "--label", &format!("l={hostile}"), "localhost/busybox"]).ok();
+    let acts = |text: &str| text.contains(['\u{9b}', '\u{1b}', '\u{202e}']);
+    let text = ["inspect", "-f", "{{.Config.Labels.l}}", "box"];
+    assert_eq!(moat.run(text).ok(), format!("{hostile}\n"));
+    assert_eq!(on_terminal(moat.command(text)), "\u{fffd}31m\u{fffd}[1m\u{fffd}x\ny\tz\n");
+    for json in [&["inspect", "box"][..], &["inspect", "-f", "{{json .Config.Labels}}", "box"]] {
+        let answer = moat.run(json).ok();
+        assert!(!acts(&answer) && answer.contains(r"\u009b31m\u001b[1m\u202ex\ny\tz"), "{answer}");
+        assert!(!acts(&on_terminal(moat.command(json))));
+    }
+    for table in [r"table {{.Names}}\t{{.Labels}}", r#"table {{.Label "l"}}"#] {
+        let answer = moat.run(["ps", "-a", "--format", table]).ok();
+        assert!(!acts(&answer) && answer.contains('\u{fffd}'), "{answer}");
+    }
+    for command in
+        [&["ps", "-a", "--format", r#"{{.Label "l"}}"#][..], &["events", "--since", "1h", "--until", "0s"]]
+    {
+        assert!(!acts(&on_terminal(moat.command(command))), "{command:?}");
+    }
+}
+
+/// A root that others could have filled is not believed.
+#[test]
+fn a_root_of_others_is_refused() {
+    let moat = Moat::empty();
+    let mode = |mode| std::os::unix::fs::PermissionsExt::from_mode(mode);
+    std::fs::set_permissions(moat.root(), mode(0o1777)).expect("changed");
+    moat.run(["images"]).code(1).says(&[
+        "as the root directory",
+        "others can write to it (its mode is 1777)",
+        "`chmod 700`",
+    ]);
+    std::fs::set_permissions(moat.root(), mode(0o700)).expect("changed");
+    moat.run(["images"]).ok();
+    std::os::unix::fs::chown(moat.root(), Some(4711), None).expect("changed");
+    moat.run(["images"]).code(1).says(&["as the root directory", "belongs to user 4711"]);
+    std::os::unix::fs::chown(moat.root(), Some(0), None).expect("changed");
+}

@@ -7,7 +7,7 @@ use moat_network::firewall::Firewall;
 use moat_test_harness::{Test, tests};
 
 use crate::frame;
-use crate::host::{Cable, Host, WORLD, alone, ip, mac_of, on, own_v6, publishing, set, shown};
+use crate::host::{Cable, Host, WORLD, alone, forwards, ip, mac_of, on, own_v6, publishing, set, shown};
 
 pub const TESTS: &[Test] = tests![
     half_a_bridge_is_finished,
@@ -50,6 +50,7 @@ fn half_a_bridge_is_finished() {
 
 fn a_host_that_was_closed_stays_closed() {
     alone(|| {
+        forwards(false);
         let host = Host::new();
         let (world, lan) = (host.world(), lan(&host));
         let check = |name: &str| {
@@ -102,6 +103,7 @@ fn what_was_turned_on_before_a_boot_is_past() {
 
 fn a_host_without_ipv6_forwarding_stays_closed_for_ipv6() {
     alone(|| {
+        forwards(false);
         let host = Host::new();
         set("ipv4/ip_forward", "1");
         let (world, lan) = (host.world(), lan(&host));

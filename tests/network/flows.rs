@@ -8,12 +8,15 @@ use moat_network::request::NetworkRequest;
 use moat_test_harness::{Test, tests};
 
 use crate::frame;
-use crate::host::{Guest, HOST, Host, WORLD, WORLD_MAC, alone, ip, mac_of, on, own_v6, publishing};
+use crate::host::{
+    Guest, HOST, Host, WORLD, WORLD_MAC, World, alone, alone_on, ip, mac_of, on, own_v6, publishing, set,
+};
 
 pub const TESTS: &[Test] = tests![
     a_flow_goes_where_the_port_is_now,
     a_flow_that_began_before_the_container_reaches_it,
     a_flow_over_ipv6_goes_where_the_port_is_now,
+    one_container_does_not_fill_the_table_of_flows,
 ];
 
 /// The next datagram to its address. A bridge that does not know yet where an address is sends to all.
@@ -105,5 +108,42 @@ fn a_flow_over_ipv6_goes_where_the_port_is_now() {
         say("two");
         let to_it = |frame: &[u8]| frame::parse_udp6(frame).filter(|_| frame[38..54] == another.octets());
         assert_eq!(again.cable().receive(to_it), "two");
+    });
+}
+
+/// The host has one table of flows for all. One address gets so many places of it; the flows that it has go on.
+fn one_container_does_not_fill_the_table_of_flows() {
+    const BOUND: usize = 8192;
+    alone_on(World::Fresh, || {
+        // None ends while the test counts them, however slow the machine is.
+        set("netfilter/nf_conntrack_udp_timeout", "3600");
+        let host = Host::new();
+        let world = host.world();
+        own_v6("2001:db8::1", "wan0");
+        ip(&format!("-6 neigh replace 2001:db8::9 lladdr {} dev wan0", frame::mac_text(WORLD_MAC)));
+        let wanted = CreateNetwork { name: "six".to_owned(), ipv6: true, ..CreateNetwork::default() };
+        host.networks.create(wanted).unwrap();
+        let (one, other) = (host.run("a", on("six")), host.run("b", on("six")));
+        let far = "2001:db8::9".parse().unwrap();
+        let own = one.attached.attachment.endpoints[0].ipv6.unwrap().addr();
+        let macs = (one.mac(), one.gateway_mac());
+        let arrived = |frames: &mut (usize, usize)| {
+            for frame in world.arrived() {
+                frames.0 += usize::from(frame::parse_udp(&frame).is_some());
+                frames.1 += usize::from(frame::parse_udp6(&frame).is_some());
+            }
+        };
+        let mut seen = (0, 0);
+        for number in 0..BOUND + 500 {
+            let from = 1000 + number as u16;
+            one.cable().send(&one.datagram(from, (WORLD, 53), "new"));
+            one.cable().send(&frame::udp6(macs, (own, from), (far, 53), b"new"));
+            arrived(&mut seen);
+        }
+        assert_eq!(seen, (BOUND, BOUND));
+        one.cable().send(&one.datagram(1000, (WORLD, 53), "goes on"));
+        other.cable().send(&other.datagram(1, (WORLD, 53), "another's"));
+        assert_eq!(world.datagram().text, "goes on");
+        assert_eq!(world.datagram().text, "another's");
     });
 }

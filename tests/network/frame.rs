@@ -43,6 +43,23 @@ pub fn ipv4(macs: ([u8; 6], [u8; 6]), protocol: u8, from: Ipv4Addr, to: Ipv4Addr
     ethernet(macs, 0x0800, &[&header, content].concat())
 }
 
+/// An echo request.
+pub fn ping(macs: ([u8; 6], [u8; 6]), from: Ipv4Addr, to: Ipv4Addr) -> Frame {
+    let mut content = vec![8, 0, 0, 0, 0, 1, 0, 1];
+    let sum = checksum(&content);
+    content[2..4].copy_from_slice(&sum);
+    ipv4(macs, 1, from, to, &content)
+}
+
+/// An echo request.
+pub fn ping6(macs: ([u8; 6], [u8; 6]), from: std::net::Ipv6Addr, to: std::net::Ipv6Addr) -> Frame {
+    let mut content = vec![128, 0, 0, 0, 0, 1, 0, 1];
+    let pseudo = [&from.octets()[..], &to.octets(), &[0, 0, 0, 8, 0, 0, 0, 58]].concat();
+    let sum = checksum(&[&pseudo[..], &content].concat());
+    content[2..4].copy_from_slice(&sum);
+    ipv6(macs, 58, from, to, &content)
+}
+
 /// Without a checksum, as UDP over IPv4 allows.
 pub fn udp(macs: ([u8; 6], [u8; 6]), from: (Ipv4Addr, u16), to: (Ipv4Addr, u16), payload: &[u8]) -> Frame {
     let mut content = Vec::new();

@@ -31,15 +31,56 @@ pub const HOST: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 1);
 pub const WORLD: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 9);
 pub const WORLD_MAC: [u8; 6] = [0x02, 0, 0, 0, 0, 9];
 
-/// Runs a test in a thread with a network namespace of its own.
-pub fn alone(test: impl FnOnce() + Send + 'static) {
-    let thread = std::thread::spawn(|| {
-        unshare(CloneFlags::CLONE_NEWNET).expect("a network namespace");
+/// What a host can be like before Moat comes. A new namespace has some of it from the machine that the tests run on.
+#[derive(Debug, Clone, Copy)]
+pub enum World {
+    /// As it was booted.
+    Fresh,
+    /// With forwarding on, and frames on bridges shown to the rules for IP (`br_netfilter`): what Docker leaves.
+    Dockers,
+}
+
+impl World {
+    fn make(self) {
+        let value = match self {
+            Self::Fresh => "0",
+            Self::Dockers => "1",
+        };
+        set("ipv4/ip_forward", value);
+        set("ipv6/conf/all/forwarding", value);
+        if std::path::Path::new("/proc/sys/net/bridge").exists() {
+            for kind in ["iptables", "ip6tables", "arptables"] {
+                set(&format!("bridge/bridge-nf-call-{kind}"), value);
+            }
+        }
         ip("link set lo up");
+    }
+}
+
+/// Runs a test on each kind of host.
+pub fn alone(test: impl FnOnce() + Clone + Send + 'static) {
+    for world in [World::Fresh, World::Dockers] {
+        alone_on(world, test.clone());
+    }
+}
+
+/// Runs a test on one kind of host, in a thread with a network namespace of its own.
+pub fn alone_on(world: World, test: impl FnOnce() + Send + 'static) {
+    let thread = std::thread::spawn(move || {
+        unshare(CloneFlags::CLONE_NEWNET).expect("a network namespace");
+        world.make();
         test();
     });
     if let Err(panic) = thread.join() {
+        eprintln!("on this kind of host: {world:?}");
         std::panic::resume_unwind(panic);
+    }
+}
+
+/// The host passes nothing on, or all, as its administrator has decided.
+pub fn forwards(is_on: bool) {
+    for option in ["ipv4/ip_forward", "ipv6/conf/all/forwarding"] {
+        set(option, if is_on { "1" } else { "0" });
     }
 }
 

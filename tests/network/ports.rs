@@ -12,8 +12,10 @@ pub const TESTS: &[Test] = tests![
     the_world_reaches_published_ports_and_nothing_else,
     the_host_reaches_published_ports_at_all_its_addresses,
     containers_reach_each_other_by_published_ports,
+    a_container_reaches_itself_by_its_published_port,
     a_killed_monitor_leaves_nothing_for_long,
     a_flushed_firewall_is_made_anew_for_all,
+    a_firewall_that_another_program_removed_is_put_back,
     a_thousand_ports_are_published_at_once,
 ];
 
@@ -72,8 +74,38 @@ fn containers_reach_each_other_by_published_ports() {
         let seen = server.cable().datagram();
         assert_eq!(seen.text, "question");
         server.cable().send(&server.datagram(53, seen.from, "answer"));
-        let answer = client.cable().datagram();
+        // A bridge that does not know yet where an address is sends to all.
+        let own = |frame: &[u8]| frame::parse_udp(frame).filter(|datagram| datagram.to.0 == client.ip());
+        let answer = client.cable().receive(own);
         assert_eq!((answer.from, answer.text.as_str()), ((HOST, 5353), "answer"));
+    });
+}
+
+fn a_container_reaches_itself_by_its_published_port() {
+    alone(|| {
+        let host = Host::new();
+        let _world = host.world();
+        let guest = host.run("a", publishing(&["5353:53/udp"]));
+        // Both of its own addresses, and nothing else, come back by the same cable.
+        let to_all = [0xff; 6];
+        guest.cable().send(&frame::udp(
+            (guest.mac(), to_all),
+            (guest.ip(), 1),
+            (Ipv4Addr::BROADCAST, 9),
+            b"echo",
+        ));
+        let unknown = [0x02, 9, 9, 9, 9, 9];
+        guest.cable().send(&frame::udp((guest.mac(), unknown), (guest.ip(), 1), (guest.ip(), 9), b"echo"));
+        guest.cable().send(&guest.datagram(4000, (HOST, 5353), "question"));
+        let seen = guest.cable().datagram();
+        assert_eq!(
+            (seen.from.0, seen.to, seen.text.as_str()),
+            (guest.gateway(), (guest.ip(), 53), "question")
+        );
+        guest.cable().send(&guest.datagram(53, seen.from, "answer"));
+        let answer = guest.cable().datagram();
+        assert_eq!((answer.from, answer.to), ((HOST, 5353), (guest.ip(), 4000)));
+        assert_eq!(answer.text, "answer");
     });
 }
 
@@ -114,6 +146,35 @@ fn a_flushed_firewall_is_made_anew_for_all() {
         let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
         socket.send_to(b"question", ("127.0.0.1", 5353)).unwrap();
         assert_eq!(first.cable().datagram().to, (first.ip(), 53));
+    });
+}
+
+/// What a monitor does every few seconds.
+fn a_firewall_that_another_program_removed_is_put_back() {
+    alone(|| {
+        let host = Host::new();
+        let world = host.world();
+        let (first, second) = (host.run("a", publishing(&["5353:53/udp"])), host.run("b", publishing(&[])));
+        let filled = tables::filled();
+        let refresh = || host.networks.refresh(&first.attached.attachment).unwrap();
+        refresh();
+        assert_eq!(tables::filled(), filled);
+        moat_network::firewall::Firewall::open().unwrap().uninstall().unwrap();
+        refresh();
+        assert_eq!(tables::filled(), filled);
+        let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
+        socket.send_to(b"question", ("127.0.0.1", 5353)).unwrap();
+        assert_eq!(first.cable().datagram().to, (first.ip(), 53));
+        // The other one's walls stand, too.
+        let metadata = Ipv4Addr::new(169, 254, 169, 254);
+        crate::host::ip(&format!("route add {metadata}/32 via {WORLD} dev wan0"));
+        second.cable().send(&second.datagram(1, (metadata, 80), "secrets"));
+        second.cable().send(&second.datagram(1, (WORLD, 80), "allowed"));
+        assert_eq!(world.datagram().text, "allowed");
+        // Only the elements of one container are gone.
+        moat_network::firewall::Firewall::open().unwrap().expel(&first.attached.attachment).unwrap();
+        refresh();
+        assert_eq!(tables::filled(), filled);
     });
 }
 

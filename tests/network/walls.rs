@@ -6,7 +6,7 @@ use moat_network::CreateNetwork;
 use moat_test_harness::{Test, tests};
 
 use crate::frame;
-use crate::host::{Host, WORLD, alone, ip, on, publishing, set, with_host};
+use crate::host::{Host, WORLD, WORLD_MAC, alone, ip, on, own_v6, publishing, set, with_host};
 
 pub const TESTS: &[Test] = tests![
     the_world_sees_the_hosts_address,
@@ -17,6 +17,7 @@ pub const TESTS: &[Test] = tests![
     the_hosts_services_are_not_the_containers,
     what_the_host_asks_is_answered,
     the_metadata_service_is_out_of_reach,
+    the_gateway_answers_pings,
     internal_networks_lead_nowhere,
     addresses_of_bridges_are_no_way_around,
     tagged_frames_meet_the_same_walls,
@@ -148,11 +149,64 @@ fn the_metadata_service_is_out_of_reach() {
     alone(|| {
         let host = Host::new();
         let world = host.world();
-        crate::host::ip("route add 169.254.169.254/32 via 203.0.113.9 dev wan0");
-        let guest = host.run("a", publishing(&[]));
-        guest.cable().send(&guest.datagram(1, (Ipv4Addr::new(169, 254, 169, 254), 80), "secrets"));
+        own_v6("2001:db8::1", "wan0");
+        let wanted = CreateNetwork { name: "six".to_owned(), ipv6: true, ..CreateNetwork::default() };
+        host.networks.create(wanted).unwrap();
+        let guest = host.run("a", on("six"));
+        for address in [[169, 254, 169, 254], [168, 63, 129, 16], [100, 100, 100, 200]].map(Ipv4Addr::from) {
+            ip(&format!("route add {address}/32 via {WORLD} dev wan0"));
+            guest.cable().send(&guest.datagram(1, (address, 80), "secrets"));
+        }
+        ip(&format!("-6 neigh replace 2001:db8::9 lladdr {} dev wan0", frame::mac_text(WORLD_MAC)));
+        let own = guest.attached.attachment.endpoints[0].ipv6.unwrap().addr();
+        let macs = (guest.mac(), guest.gateway_mac());
+        for (address, text) in
+            [("fd00:ec2::254", "secrets"), ("fd20:ce::254", "secrets"), ("fd20:ce::255", "allowed")]
+        {
+            ip(&format!("-6 route add {address}/128 via 2001:db8::9 dev wan0"));
+            let to = (address.parse().unwrap(), 80);
+            guest.cable().send(&frame::udp6(macs, (own, 1), to, text.as_bytes()));
+        }
         guest.cable().send(&guest.datagram(1, (WORLD, 80), "allowed"));
+        assert_eq!(world.receive(frame::parse_udp6), "allowed");
         assert_eq!(world.datagram().text, "allowed");
+    });
+}
+
+/// Of the host's addresses only the gateway of its own network answers.
+fn the_gateway_answers_pings() {
+    alone(|| {
+        let host = Host::new();
+        let _world = host.world();
+        for (name, internal) in [("red", false), ("inner", true)] {
+            let name = name.to_owned();
+            let wanted = CreateNetwork { name, internal, ipv6: true, ..CreateNetwork::default() };
+            host.networks.create(wanted).unwrap();
+        }
+        let (one, two) = (host.run("a", on("red")), host.run("b", on("inner")));
+        for (guest, other) in [(&one, &two), (&two, &one)] {
+            let macs = (guest.mac(), guest.gateway_mac());
+            for to in [crate::host::HOST, other.gateway(), Ipv4Addr::LOCALHOST, guest.gateway()] {
+                guest.cable().send(&frame::ping(macs, guest.ip(), to));
+            }
+            let answered_by = |frame: &[u8]| {
+                let is_answer = frame[12..14] == [8, 0] && frame[23] == 1 && frame[34] == 0;
+                is_answer.then(|| frame[26..30].to_vec())
+            };
+            assert_eq!(guest.cable().receive(answered_by), guest.gateway().octets());
+            let endpoint = &guest.attached.attachment.endpoints[0];
+            let (own, gateway6) = (endpoint.ipv6.unwrap().addr(), endpoint.gateway6.unwrap());
+            ip(&format!("-6 neigh replace {own} lladdr {} dev {}", endpoint.mac, endpoint.bridge));
+            let other6 = other.attached.attachment.endpoints[0].gateway6.unwrap();
+            for to in [other6, gateway6] {
+                guest.cable().send(&frame::ping6(macs, own, to));
+            }
+            let answered_by = |frame: &[u8]| {
+                let is_answer = frame[12..14] == [0x86, 0xdd] && frame[20] == 58 && frame[54] == 129;
+                is_answer.then(|| frame[22..38].to_vec())
+            };
+            assert_eq!(guest.cable().receive(answered_by), gateway6.octets());
+        }
     });
 }
 

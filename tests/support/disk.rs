@@ -11,7 +11,8 @@ impl SmallDisk {
     /// Mounts it in a new directory.
     pub fn mount(at: PathBuf) -> Self {
         std::fs::create_dir_all(&at).expect("a directory");
-        mount(Some("none"), &at, Some("tmpfs"), MsFlags::empty(), Some("size=32m")).expect("a tmpfs");
+        mount(Some("none"), &at, Some("tmpfs"), MsFlags::empty(), Some("size=32m,mode=700"))
+            .expect("a tmpfs");
         Self(at)
     }
 

@@ -14,16 +14,16 @@ pub struct Allowed {
     pub why: &'static str,
 }
 
-/// The lower 32 bits of an argument are `value` where `mask` has ones. The kernel looks at no other bits in the arguments
-/// that are checked here.
+/// An argument is `value` where `mask` has ones. Of an `int` the kernel looks at the lower 32 bits only, and of a pointer at
+/// all 64.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Argument {
     /// From 0.
     pub index: u8,
     /// Which bits count.
-    pub mask: u32,
+    pub mask: u64,
     /// What they have to be.
-    pub value: u32,
+    pub value: u64,
 }
 
 /// What one kind of device asks of the kernel while the VM runs.
@@ -49,17 +49,28 @@ pub const fn only(call: c_long, arguments: &'static [Argument], why: &'static st
     Allowed { call, arguments, why }
 }
 
-/// The argument is `value`.
+/// The argument is an `int` and has this value.
 pub const fn is(index: u8, value: i32) -> Argument {
-    Argument { index, mask: u32::MAX, value: value as u32 }
+    is_but_for(index, value, 0)
+}
+
+/// The argument is an `int` and has this value but for bits of `free`.
+pub const fn is_but_for(index: u8, value: i32, free: i32) -> Argument {
+    let mask = !(free as u32);
+    Argument { index, mask: mask as u64, value: (value as u32 & mask) as u64 }
+}
+
+/// The argument is a pointer, and null.
+pub const fn null(index: u8) -> Argument {
+    Argument { index, mask: u64::MAX, value: 0 }
 }
 
 /// The argument does not have `flag`.
 pub const fn without(index: u8, flag: i32) -> Argument {
-    Argument { index, mask: flag as u32, value: 0 }
+    Argument { index, mask: flag as u32 as u64, value: 0 }
 }
 
 /// The argument has `flag`.
 pub const fn with(index: u8, flag: i32) -> Argument {
-    Argument { index, mask: flag as u32, value: flag as u32 }
+    Argument { index, mask: flag as u32 as u64, value: flag as u32 as u64 }
 }

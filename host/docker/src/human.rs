@@ -1,7 +1,7 @@
 //! Times and sizes as Docker prints them for people.
 
 /// Text that an image or a guest chose, fit for a terminal.
-pub use moat_protocol::text::harmless;
+pub use moat_protocol::text::{harmless, harmless_lines};
 
 use jiff::{SignedDuration, Timestamp};
 

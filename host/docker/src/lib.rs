@@ -11,6 +11,7 @@ pub mod human;
 pub mod images;
 pub mod info;
 pub mod inspect;
+pub mod json;
 pub mod moment;
 pub mod network;
 pub mod parse;

@@ -2,7 +2,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Seek, SeekFrom, Write};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::UnixStream;
 use std::process::{Command, Stdio};
@@ -12,6 +12,8 @@ use moat_containers::{Directory, socket};
 use moat_records::failpoint;
 use moat_records::record::Lock;
 use nix::sys::memfd::{MFdFlags, memfd_create};
+use nix::sys::stat::fstat;
+use nix::unistd::ftruncate;
 
 use crate::artifacts::Artifacts;
 use crate::config::{CLIENT_FD, CONFIG_FD, LISTENER_FD, LOCK_FD, MonitorConfig};
@@ -71,8 +73,35 @@ fn document(config: &MonitorConfig) -> io::Result<File> {
 fn log(directory: &Directory) -> io::Result<File> {
     let path = directory.path().join("monitor.log");
     let log = OpenOptions::new().create(true).append(true).mode(0o600).open(path)?;
-    if log.metadata()?.len() > MAX_MONITOR_LOG {
-        log.set_len(0)?;
-    }
+    bound_log(&log)?;
     Ok(log)
+}
+
+/// Empties a monitor's log, which is written at its end, if it is long. Done before each start of the container: one that
+/// starts again and again has the same monitor.
+///
+/// # Errors
+/// When the file cannot be looked at or changed.
+pub fn bound_log(log: impl AsFd) -> io::Result<()> {
+    let length = fstat(&log)?.st_size;
+    if u64::try_from(length).is_ok_and(|length| length > MAX_MONITOR_LOG) {
+        ftruncate(&log, 0)?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_log_begins_anew() {
+        let mut log = tempfile::tempfile().unwrap();
+        for (length, left) in [(MAX_MONITOR_LOG, MAX_MONITOR_LOG), (MAX_MONITOR_LOG + 1, 0)] {
+            log.set_len(length).unwrap();
+            bound_log(&log).unwrap();
+            assert_eq!(log.metadata().unwrap().len(), left);
+        }
+        log.write_all(b"a line").unwrap();
+    }
 }

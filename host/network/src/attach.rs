@@ -195,6 +195,18 @@ impl Networks {
         Ok(())
     }
 
+    /// Puts back what another program has removed of the firewall since the container was let in: its elements, or the rules
+    /// with the elements of all that run. Without a lock when nothing is missing.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn refresh(&self, attachment: &Attachment) -> Result<(), NetworkError> {
+        let is_whole = Firewall::open()
+            .and_then(|firewall| firewall.refresh(attachment))
+            .map_err(NetworkError::host("look after the firewall (nf_tables)"))?;
+        if is_whole { Ok(()) } else { self.admit(attachment) }
+    }
+
     /// Makes the bridge of a network if it is not there, or not whole: at its first container, and again after the host
     /// was booted.
     pub(super) fn ensure_bridge(&self, mut network: Network) -> Result<Network, NetworkError> {

@@ -15,6 +15,10 @@ const INFO_KIND: u16 = 1;
 const INFO_DATA: u16 = 2;
 const BRIDGE_FORWARD_DELAY: u16 = 1;
 const BRIDGE_STP: u16 = 5;
+/// IFLA_INFO_SLAVE_KIND and what it holds for a bridge's port (linux/if_link.h).
+const INFO_SLAVE_KIND: u16 = 4;
+const INFO_SLAVE_DATA: u16 = 5;
+const BRIDGE_PORT_HAIRPIN: u16 = 4;
 
 /// How a bridge is made.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -108,9 +112,17 @@ impl Links {
         set_option("ipv6", name, "disable_ipv6", "1")?;
         let bridge = index_of(bridge)?;
         // There are frames that a bridge leaves to its port, and ARP that came so would be answered.
-        self.change(index_of(name)?, libc::IFF_NOARP, |a| {
+        let index = index_of(name)?;
+        self.change(index, libc::IFF_NOARP, |a| {
             a.number(libc::IFLA_MTU, mtu);
             a.number(libc::IFLA_MASTER, bridge);
+        })?;
+        // Where `br_netfilter` is loaded, a container that calls a port of its own is led back to itself by the bridge.
+        self.change(index, 0, |a| {
+            a.nest(libc::IFLA_LINKINFO, |info| {
+                info.text(INFO_SLAVE_KIND, "bridge");
+                info.nest(INFO_SLAVE_DATA, |data| data.put(BRIDGE_PORT_HAIRPIN, &[1]));
+            });
         })
     }
 

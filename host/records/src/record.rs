@@ -10,6 +10,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use thiserror::Error;
 
 use crate::format::{self, Record};
+use crate::id::random_hex;
 use crate::kind::ErrorKind;
 
 /// The largest record that is read and, so that it can be read again, written, in bytes. Ours are far smaller.
@@ -153,10 +154,10 @@ fn check_length(path: &Path, text: &[u8]) -> Result<(), RecordError> {
 /// # Errors
 /// When it cannot be written; the old file is then still there.
 pub fn write_bytes(path: &Path, content: &[u8]) -> Result<(), RecordError> {
-    let temporary = temporary(path);
+    let temporary = temporary(path)?;
     let written = (|| {
-        let mut file =
-            OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
+        // In a directory that others can write to as well, a file of this name is theirs.
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;
         file.write_all(content)?;
         file.sync_data()?;
         fs::rename(&temporary, path)?;
@@ -169,10 +170,11 @@ pub fn write_bytes(path: &Path, content: &[u8]) -> Result<(), RecordError> {
     })
 }
 
-/// A name beside `path` that no record has: records' names do not start with a dot.
-fn temporary(path: &Path) -> PathBuf {
+/// A name beside `path` that no record has and that cannot be guessed: records' names do not start with a dot.
+fn temporary(path: &Path) -> Result<PathBuf, RecordError> {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
-    path.with_file_name(format!(".{name}.{}.tmp", std::process::id()))
+    let random = random_hex(8).map_err(|e| RecordError::io(path)(e.into()))?;
+    Ok(path.with_file_name(format!(".{name}.{random}.tmp")))
 }
 
 /// Whether a file of this name is a record that was not finished.
@@ -274,6 +276,18 @@ mod tests {
         fs::write(&path, "x".repeat(usize::try_from(MAX_RECORD).unwrap() + 1)).unwrap();
         let error = read::<Note>(&path).unwrap_err();
         assert!(matches!(error, RecordError::TooLarge { .. }), "{error}");
+    }
+
+    #[test]
+    fn no_file_that_is_there_is_written_through() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("record");
+        // A name is used once, and each is another.
+        assert_ne!(temporary(&path).unwrap(), temporary(&path).unwrap());
+        let name = temporary(&path).unwrap().file_name().unwrap().to_string_lossy().into_owned();
+        assert!(is_temporary(&name) && name.len() == ".record..tmp".len() + 16, "{name}");
+        write(&path, &note(1)).unwrap();
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1, "nothing else is left");
     }
 
     #[test]

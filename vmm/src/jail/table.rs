@@ -4,11 +4,14 @@
 //! needs beyond this stands in its own `syscalls.rs`, which the [table of devices](crate::devices::TABLE) leads to.
 
 use crate::devices::TABLE;
-use crate::syscalls::{Allowed, any, is, only, with, without};
+use crate::syscalls::{Allowed, any, is, is_but_for, null, only, with, without};
 use crate::thread::ThreadKind;
 
 /// `KVM_RUN` of `linux/kvm.h`: `_IO(0xae, 0x80)`.
 const KVM_RUN: i32 = 0xae80;
+
+/// Which clock a wait is told in, and whether other processes could share it.
+const FUTEX_FLAGS: i32 = libc::FUTEX_PRIVATE_FLAG | libc::FUTEX_CLOCK_REALTIME;
 
 /// What a Rust thread needs to live, to panic and to end.
 const EVERY: &[Allowed] = &[
@@ -17,7 +20,14 @@ const EVERY: &[Allowed] = &[
     any(libc::SYS_close, "dropping descriptors"),
     #[cfg(debug_assertions)]
     only(libc::SYS_fcntl, &[is(1, libc::F_GETFD)], "std asserts that what it closes is open"),
-    any(libc::SYS_futex, "locks, channels, joining threads"),
+    // The operations that std and the C library need, and none of those that move waiters or lend priorities.
+    only(libc::SYS_futex, &[is_but_for(1, libc::FUTEX_WAIT, FUTEX_FLAGS)], "locks of the C library"),
+    only(
+        libc::SYS_futex,
+        &[is_but_for(1, libc::FUTEX_WAIT_BITSET, FUTEX_FLAGS)],
+        "locks, channels, joining threads",
+    ),
+    only(libc::SYS_futex, &[is_but_for(1, libc::FUTEX_WAKE, FUTEX_FLAGS)], "all of these"),
     any(libc::SYS_sched_yield, "channels, before they sleep"),
     any(libc::SYS_clock_gettime, "the log's rate limit, where there is no vDSO clock"),
     any(libc::SYS_brk, "the heap"),
@@ -45,7 +55,7 @@ const MAIN: &[Allowed] = &[
         &[is(2, libc::MSG_DONTWAIT | libc::MSG_TRUNC | libc::MSG_CMSG_CLOEXEC)],
         "a command, and the descriptors that come with it",
     ),
-    only(libc::SYS_sendto, &[is(3, libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL), is(4, 0)], "its answer"),
+    only(libc::SYS_sendto, &[is(3, libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL), null(4)], "its answer"),
     any(libc::SYS_getpid, "the first argument of tgkill"),
     // There is no other process in the namespace to send it to.
     only(libc::SYS_tgkill, &[is(0, 1)], "getting virtual CPUs out of the guest"),

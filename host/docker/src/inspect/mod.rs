@@ -7,6 +7,7 @@ mod network;
 use serde::Serialize as _;
 use serde_json::Value;
 
+use crate::json;
 use crate::template::duration;
 
 /// Go's zero time.
@@ -35,7 +36,7 @@ pub fn array(objects: &[Value], indented: bool) -> Result<Vec<u8>, serde_json::E
         serde_json::to_writer(&mut text, objects)?;
     }
     text.push(b'\n');
-    Ok(text)
+    Ok(json::harmless(&String::from_utf8_lossy(&text)).into_bytes())
 }
 
 #[cfg(test)]

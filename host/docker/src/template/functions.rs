@@ -110,7 +110,7 @@ impl Function {
             (Self::Print, values) => print(values).into(),
             (Self::Println, values) => println(values).into(),
             (Self::Printf, [Value::String(format), values @ ..]) => printf(format, values).into(),
-            (Self::Json, [value]) => json(value).to_string().into(),
+            (Self::Json, [value]) => crate::json::harmless(&json(value).to_string()).into(),
             (Self::Join, [list, Value::String(separator)]) => {
                 let all = list.as_array().map(Vec::as_slice).unwrap_or_default();
                 all.iter().map(shown).collect::<Vec<_>>().join(separator).into()

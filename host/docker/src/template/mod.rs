@@ -26,6 +26,7 @@ pub mod table;
 mod tests;
 mod tree;
 
+use moat_protocol::text::harmless_lines;
 use serde_json::Value;
 
 pub use self::error::TemplateError;
@@ -62,6 +63,8 @@ impl Template {
         let mut lines = objects.iter().map(|object| self.apply(object)).collect::<Result<Vec<_>, _>>()?;
         if self.table {
             lines.insert(0, evaluate::evaluate(&self.text, &self.tree, headers, true)?);
+            // A table is for people, and its cells come from images and containers.
+            lines.iter_mut().for_each(|line| *line = harmless_lines(line));
             return Ok(table::align(lines.iter(), table::COLUMN));
         }
         Ok(lines.iter().fold(String::new(), |text, line| text + line + "\n"))

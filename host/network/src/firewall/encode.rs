@@ -2,7 +2,7 @@
 //! Numbers are in the network's byte order, except where packets' registers have the host's.
 
 use super::super::netlink::{Answer, Attributes, CREATE, DUMP, Messages, attributes};
-use super::expression::{Expressions, LIST_ELEMENT};
+use super::expression::{Bound, Expressions, LIST_ELEMENT};
 
 /// The families of tables.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -34,6 +34,25 @@ pub struct Set<'a> {
     pub key: &'static [Type],
     /// The types of the value's parts; none for a set that is no map.
     pub value: &'static [Type],
+    /// What each element counts, and beyond which number it is found.
+    pub bound: Option<Bound>,
+}
+
+impl<'a> Set<'a> {
+    /// A set of this name, for keys of these types.
+    pub const fn new(name: &'a str, key: &'static [Type]) -> Self {
+        Self { name, key, value: &[], bound: None }
+    }
+
+    /// A map, with values of these types.
+    pub const fn with_value(self, value: &'static [Type]) -> Self {
+        Self { value, ..self }
+    }
+
+    /// A set whose elements are found once they are over this bound.
+    pub const fn bounded(self, bound: Bound) -> Self {
+        Self { bound: Some(bound), ..self }
+    }
 }
 
 /// The types of values, with the numbers by which `nft` shows them.
@@ -221,6 +240,10 @@ impl Batch {
                 a.number_be(7, Type::row(set.value));
             }
             a.number_be(10, id);
+            if let Some(bound) = set.bound {
+                // NFTA_SET_EXPR
+                a.nest(17, |expression| bound.put(expression));
+            }
         });
     }
 

@@ -66,8 +66,58 @@ pub const IPV6: u8 = 10;
 /// The bits of a connection's state: established or related.
 const ESTABLISHED_OR_RELATED: u32 = 2 | 4;
 
+/// The bit of a connection's status: it is in the table.
+const CONFIRMED: u32 = 1 << 3;
+
 /// The bit of a connection's status: its destination is translated.
 const TRANSLATED: u32 = 1 << 5;
+
+/// A number that packets count towards. An expression goes on for the packets over it.
+#[derive(Debug, Clone, Copy)]
+pub enum Bound {
+    /// As many connections at the same time.
+    Flows(u32),
+    /// As many packets in a second, after some at once.
+    Rate {
+        /// How many are added each second.
+        per_second: u64,
+        /// How many come at once.
+        burst: u32,
+    },
+}
+
+impl Bound {
+    /// The expression: its name and its data.
+    pub(super) fn put(self, to: &mut Attributes<'_>) {
+        // NFT_CONNLIMIT_F_INV and NFT_LIMIT_F_INV
+        const OVER: u32 = 1;
+        match self {
+            Self::Flows(count) => {
+                to.text(1, "connlimit");
+                to.nest(2, |a| {
+                    a.number_be(1, count);
+                    a.number_be(2, OVER);
+                });
+            }
+            Self::Rate { per_second, burst } => {
+                to.text(1, "limit");
+                to.nest(2, |a| {
+                    a.put(1, &per_second.to_be_bytes());
+                    // The unit, in seconds.
+                    a.put(2, &1_u64.to_be_bytes());
+                    a.number_be(3, burst);
+                    // NFT_LIMIT_PKTS
+                    a.number_be(4, 0);
+                    a.number_be(5, OVER);
+                });
+            }
+        }
+    }
+}
+
+/// What is looked up in the host's routes: the destination (NFTA_FIB_F_DADDR), at the input interface (NFTA_FIB_F_IIF).
+const DESTINATION: u32 = 1 << 1;
+const INPUT: u32 = 1 << 3;
 
 /// The expressions of one rule, in order.
 pub struct Expressions<'a, 'b>(&'a mut Attributes<'b>);
@@ -183,31 +233,45 @@ impl<'a, 'b> Expressions<'a, 'b> {
 
     /// Goes on for packets of connections that are known, or belong to one.
     pub fn established(&mut self) -> &mut Self {
-        self.connection(0, ESTABLISHED_OR_RELATED)
+        self.connection(0, ESTABLISHED_OR_RELATED).unequal(FIRST, &[0; 4])
+    }
+
+    /// Goes on for the first packet of a connection, which is not in the table yet.
+    pub fn unconfirmed(&mut self) -> &mut Self {
+        self.connection(2, CONFIRMED).equal(FIRST, &[0; 4])
     }
 
     /// Goes on for packets of connections whose destination is translated.
     pub fn translated(&mut self) -> &mut Self {
-        self.connection(2, TRANSLATED)
+        self.connection(2, TRANSLATED).unequal(FIRST, &[0; 4])
     }
 
+    /// Loads these bits of what is known about a connection.
     fn connection(&mut self, key: u32, bits: u32) -> &mut Self {
         self.add("ct", |a| {
             a.number_be(1, FIRST.0);
             a.number_be(2, key);
         });
-        self.mask(FIRST, &bits.to_ne_bytes()).unequal(FIRST, &[0; 4])
+        self.mask(FIRST, &bits.to_ne_bytes())
     }
 
     /// Goes on for packets to an address of this host.
     pub fn for_this_host(&mut self) -> &mut Self {
+        self.local(DESTINATION)
+    }
+
+    /// Goes on for packets to an address of the interface that they came in by.
+    pub fn for_the_way_in(&mut self) -> &mut Self {
+        self.local(DESTINATION | INPUT)
+    }
+
+    fn local(&mut self, flags: u32) -> &mut Self {
         const ADDRESS_TYPE: u32 = 3;
-        const DESTINATION: u32 = 2;
         const LOCAL: u32 = 2;
         self.add("fib", |a| {
             a.number_be(1, FIRST.0);
             a.number_be(2, ADDRESS_TYPE);
-            a.number_be(3, DESTINATION);
+            a.number_be(3, flags);
         });
         self.equal(FIRST, &LOCAL.to_ne_bytes())
     }

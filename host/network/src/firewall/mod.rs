@@ -93,6 +93,22 @@ impl Firewall {
         self.install(&rules, &elements)
     }
 
+    /// Puts back the elements of a container that are missing. False, and nothing is done, when the rules are missing or of
+    /// another version.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn refresh(&self, attachment: &Attachment) -> io::Result<bool> {
+        let mut batch = Batch::new();
+        Rules::new().require(&mut batch);
+        add(&mut batch, &elements(attachment));
+        match self.commit(batch) {
+            Ok(()) => Ok(true),
+            Err(e) if e.raw_os_error() == Some(libc::ENOENT) => Ok(false),
+            Err(e) => Err(e),
+        }
+    }
+
     /// Takes back what was admitted, whether all of it is there or not.
     ///
     /// # Errors
@@ -246,8 +262,10 @@ fn endpoint_elements(endpoint: &Endpoint, host_access: bool) -> Vec<Element> {
     let mut elements = vec![
         guest(ruleset::MACS, &endpoint.mac.0),
         guest(ruleset::ADDRESSES4, &endpoint.ipv4.addr().octets()),
+        guest(ruleset::SAME_TAP, &tap),
     ];
     let v4 = endpoint.ipv4.addr().octets();
+    elements.extend([ruleset::FLOWS4, ruleset::NEW_FLOWS4].map(|set| inet(set, v4.to_vec())));
     let masquerade = endpoint.masquerade && !endpoint.internal;
     if masquerade {
         elements.push(inet(ruleset::MASQUERADED4, v4.to_vec()));
@@ -258,7 +276,11 @@ fn endpoint_elements(endpoint: &Endpoint, host_access: bool) -> Vec<Element> {
     if let Some(ipv6) = endpoint.ipv6 {
         let v6 = ipv6.addr().octets();
         elements.push(guest(ruleset::ADDRESSES6, &v6));
-        elements.push(guest(ruleset::ADDRESSES6, &mac::link_local(endpoint.mac).octets()));
+        let link_local = mac::link_local(endpoint.mac).octets();
+        elements.push(guest(ruleset::ADDRESSES6, &link_local));
+        for address in [v6, link_local] {
+            elements.extend([ruleset::FLOWS6, ruleset::NEW_FLOWS6].map(|set| inet(set, address.to_vec())));
+        }
         if masquerade {
             elements.push(inet(ruleset::MASQUERADED6, v6.to_vec()));
         }

@@ -3,21 +3,25 @@
 //! ```text
 //! table bridge moat                      what comes out of a container's tap
 //!   guests   prerouting                  taps only: the hardware address is its own
+//!   echoes   forward                     what goes back by the tap that it came by is for that tap's container
 //!   arp, ip4, ip6                        the addresses are its own; no router, no DHCP server
 //!   fragment6, header6, source6          parts of ip6
 //!   reserved input                       what a bridge takes for itself and passes by prerouting
 //! table inet moat                        what passes the host
 //!   strays   prerouting                  what comes by a tap itself rather than by its bridge: nothing does
 //!   input                                containers reach nothing of the host unless it was allowed
-//!   forward                              not from network to network, not to the metadata service
+//!   forward                              not from network to network, not to the metadata service; both bound the
+//!                                        flows of each container
 //!   arriving, leaving                    published ports (prerouting, output)
 //!   masquerade                           postrouting
 //! ```
 
+use std::net::Ipv6Addr;
+
 use sha2::{Digest, Sha256};
 
 use super::encode::{Batch, Family, Hook, Set, Type};
-use super::expression::{Base, Expressions, FIRST, IPV4, IPV6, Meta, Register};
+use super::expression::{Base, Bound, Expressions, FIRST, IPV4, IPV6, Meta, Register};
 use super::{TABLE, TAP_PREFIX};
 
 /// The tap's hardware address.
@@ -26,6 +30,8 @@ pub const MACS: &str = "macs";
 pub const ADDRESSES4: &str = "addresses4";
 /// The tap's addresses.
 pub const ADDRESSES6: &str = "addresses6";
+/// Each tap with itself.
+pub const SAME_TAP: &str = "same_tap";
 /// Moat's bridges.
 pub const BRIDGES: &str = "bridges";
 /// Those of them that lead nowhere.
@@ -39,6 +45,14 @@ pub const CLOSED: &str = "closed";
 pub const MASQUERADED4: &str = "masqueraded4";
 /// Containers whose packets leave with the host's address.
 pub const MASQUERADED6: &str = "masqueraded6";
+/// The containers' addresses, each with the number of its flows.
+pub const FLOWS4: &str = "flows4";
+/// The containers' addresses, each with the number of its flows.
+pub const FLOWS6: &str = "flows6";
+/// The containers' addresses, each with how fast it begins flows.
+pub const NEW_FLOWS4: &str = "new_flows4";
+/// The containers' addresses, each with how fast it begins flows.
+pub const NEW_FLOWS6: &str = "new_flows6";
 /// Which container may reach the host at which of its addresses.
 pub const HOST_ACCESS4: &str = "host_access4";
 /// Which container may reach the host at which of its addresses.
@@ -54,29 +68,47 @@ pub const PUBLISHED_AT6: &str = "published_at6";
 
 use Type::{Ether, Family as IpFamily, Interface, Ipv4, Ipv6, Port, Protocol};
 
-const BRIDGE_SETS: [Set<'static>; 3] = [
-    Set { name: MACS, key: &[Interface, Ether], value: &[] },
-    Set { name: ADDRESSES4, key: &[Interface, Ipv4], value: &[] },
-    Set { name: ADDRESSES6, key: &[Interface, Ipv6], value: &[] },
+/// How many flows of one address the host's table of connections holds. All containers share the table, and so does the
+/// host: it has room for 65536 flows on a host with 1 to 4 GiB, and for 262144 on a larger one. Connections of TCP that
+/// are over do not count; the kernel makes room of them by itself. It reads the list of an address for each flow that
+/// begins, in up to a millisecond for a list of this length, which is the time of the container that sends.
+const FLOWS: Bound = Bound::Flows(8192);
+
+/// How many flows an address begins in a second, after as many at once as it may have. The kernel remembers each attempt
+/// for the count above and forgets at least 900 in a second (9 at each of 100 ticks): more must not come in.
+const NEW_FLOWS: Bound = Bound::Rate { per_second: 500, burst: 8192 };
+
+const BRIDGE_SETS: [Set<'static>; 4] = [
+    Set::new(MACS, &[Interface, Ether]),
+    Set::new(ADDRESSES4, &[Interface, Ipv4]),
+    Set::new(ADDRESSES6, &[Interface, Ipv6]),
+    Set::new(SAME_TAP, &[Interface, Interface]),
 ];
 
-const INET_SETS: [Set<'static>; 12] = [
-    Set { name: BRIDGES, key: &[Interface], value: &[] },
-    Set { name: INTERNAL, key: &[Interface], value: &[] },
-    Set { name: SAME, key: &[Interface, Interface], value: &[] },
-    Set { name: CLOSED, key: &[IpFamily], value: &[] },
-    Set { name: MASQUERADED4, key: &[Ipv4], value: &[] },
-    Set { name: MASQUERADED6, key: &[Ipv6], value: &[] },
-    Set { name: HOST_ACCESS4, key: &[Ipv4, Ipv4], value: &[] },
-    Set { name: HOST_ACCESS6, key: &[Ipv6, Ipv6], value: &[] },
-    Set { name: PUBLISHED4, key: &[Protocol, Port], value: &[Ipv4, Port] },
-    Set { name: PUBLISHED6, key: &[Protocol, Port], value: &[Ipv6, Port] },
-    Set { name: PUBLISHED_AT4, key: &[Ipv4, Protocol, Port], value: &[Ipv4, Port] },
-    Set { name: PUBLISHED_AT6, key: &[Ipv6, Protocol, Port], value: &[Ipv6, Port] },
+const INET_SETS: [Set<'static>; 16] = [
+    Set::new(BRIDGES, &[Interface]),
+    Set::new(INTERNAL, &[Interface]),
+    Set::new(SAME, &[Interface, Interface]),
+    Set::new(CLOSED, &[IpFamily]),
+    Set::new(MASQUERADED4, &[Ipv4]),
+    Set::new(MASQUERADED6, &[Ipv6]),
+    Set::new(FLOWS4, &[Ipv4]).bounded(FLOWS),
+    Set::new(FLOWS6, &[Ipv6]).bounded(FLOWS),
+    Set::new(NEW_FLOWS4, &[Ipv4]).bounded(NEW_FLOWS),
+    Set::new(NEW_FLOWS6, &[Ipv6]).bounded(NEW_FLOWS),
+    Set::new(HOST_ACCESS4, &[Ipv4, Ipv4]),
+    Set::new(HOST_ACCESS6, &[Ipv6, Ipv6]),
+    Set::new(PUBLISHED4, &[Protocol, Port]).with_value(&[Ipv4, Port]),
+    Set::new(PUBLISHED6, &[Protocol, Port]).with_value(&[Ipv6, Port]),
+    Set::new(PUBLISHED_AT4, &[Ipv4, Protocol, Port]).with_value(&[Ipv4, Port]),
+    Set::new(PUBLISHED_AT6, &[Ipv6, Protocol, Port]).with_value(&[Ipv6, Port]),
 ];
 
 const UDP: u8 = 17;
+const ICMP: u8 = 1;
 const ICMPV6: u8 = 58;
+const ECHO_REQUEST: u8 = 8;
+const ECHO_REQUEST6: u8 = 128;
 
 /// The header of an IPv6 packet's parts, and the types of messages of neighbour discovery, which never come in parts
 /// (RFC 6980).
@@ -100,8 +132,16 @@ const DESTINATION6: u32 = 24;
 const DHCP_SERVER: u16 = 67;
 const DHCPV6_SERVER: u16 = 547;
 
+/// Where clouds have the services that give a machine's secrets to it, with the mask: link-local addresses with most of
+/// them, 168.63.129.16 with Azure, 100.100.100.200 with Alibaba.
+const METADATA4: [([u8; 4], [u8; 4]); 3] =
+    [([255, 255, 0, 0], [169, 254, 0, 0]), ([255; 4], [168, 63, 129, 16]), ([255; 4], [100, 100, 100, 200])];
+/// The same in IPv6: with Amazon, and with Google.
+const METADATA6: [Ipv6Addr; 2] =
+    [Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254), Ipv6Addr::new(0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254)];
+
 /// The chains of each table, and where they are called from.
-const BRIDGE_CHAINS: [(&str, Option<Hook>); 8] = [
+const BRIDGE_CHAINS: [(&str, Option<Hook>); 9] = [
     ("arp", None),
     ("ip4", None),
     ("ip6", None),
@@ -110,6 +150,7 @@ const BRIDGE_CHAINS: [(&str, Option<Hook>); 8] = [
     ("source6", None),
     ("guests", Some(Hook { kind: "filter", number: 0, priority: -300 })),
     ("reserved", Some(Hook { kind: "filter", number: 1, priority: -300 })),
+    ("echoes", Some(Hook { kind: "filter", number: 2, priority: -300 })),
 ];
 const INET_CHAINS: [(&str, Option<Hook>); 6] = [
     ("strays", Some(Hook { kind: "filter", number: 0, priority: -300 })),
@@ -147,7 +188,7 @@ impl Rules {
     pub fn install(&self, batch: &mut Batch) {
         tables(batch);
         for family in [Family::Bridge, Family::Inet] {
-            batch.set(family, TABLE, &Set { name: &self.marker, key: &[Port], value: &[] });
+            batch.set(family, TABLE, &Set::new(&self.marker, &[Port]));
         }
     }
 }
@@ -188,6 +229,11 @@ fn guests(batch: &mut Batch) {
         e.meta(Meta::InputName, FIRST).equal(FIRST, TAP_PREFIX.as_bytes());
         e.payload(Base::Link, 0, 6, FIRST).mask(FIRST, &[0xff, 0xff, 0xff, 0xff, 0xff, 0xf0]);
         e.equal(FIRST, &[0x01, 0x80, 0xc2, 0, 0, 0]).drop();
+    });
+    // A tap sends back what came by it (`Links::attach`), for containers that call a port of their own: to no other address.
+    rule("echoes", &|e| {
+        e.meta(Meta::InputName, FIRST).meta(Meta::OutputName, SECOND).in_set(SAME_TAP, FIRST);
+        tap(e).payload(Base::Link, 0, 6, SECOND).not_in_set(MACS, FIRST).drop();
     });
     rule("guests", &|e| e.meta(Meta::InputName, FIRST).unequal(FIRST, TAP_PREFIX.as_bytes()).accept());
     rule("guests", &|e| {
@@ -275,6 +321,18 @@ fn filter(batch: &mut Batch) {
 
     rule("input", &|e| from(e, BRIDGES, false).accept());
     rule("input", &|e| e.established().accept());
+    for chain in ["input", "forward"] {
+        for (family, offset, length, sets) in
+            [(IPV4, SOURCE4, 4, [NEW_FLOWS4, FLOWS4]), (IPV6, SOURCE6, 16, [NEW_FLOWS6, FLOWS6])]
+        {
+            for set in sets {
+                rule(chain, &|e| {
+                    let source = from(e.family(family), BRIDGES, true).unconfirmed();
+                    source.payload(Base::Network, offset, length, FIRST).in_set(set, FIRST).drop();
+                });
+            }
+        }
+    }
     rule("input", &|e| {
         let pair = e.family(IPV4).payload(Base::Network, SOURCE4, 4, FIRST);
         pair.payload(Base::Network, DESTINATION4, 4, Register::at(1)).in_set(HOST_ACCESS4, FIRST).accept();
@@ -283,22 +341,30 @@ fn filter(batch: &mut Batch) {
         let pair = e.family(IPV6).payload(Base::Network, SOURCE6, 16, FIRST);
         pair.payload(Base::Network, DESTINATION6, 16, SECOND).in_set(HOST_ACCESS6, FIRST).accept();
     });
+    // The gateway answers pings from its own network: what the host has on that bridge is the gateway alone.
+    for (family, protocol, kind) in [(IPV4, ICMP, ECHO_REQUEST), (IPV6, ICMPV6, ECHO_REQUEST6)] {
+        rule("input", &|e| {
+            e.family(family).meta(Meta::Transport, FIRST).equal(FIRST, &[protocol]);
+            e.payload(Base::Transport, 0, 1, FIRST).equal(FIRST, &[kind]).for_the_way_in().accept();
+        });
+    }
     // The gateway must be found, or nothing is.
     for kind in [NEIGHBOUR_SOLICITATION, NEIGHBOUR_ADVERTISEMENT] {
         rule("input", &|e| icmpv6(e, kind).accept());
     }
     rule("input", &|e| e.drop());
 
-    rule("forward", &|e| {
-        to_net4(from(e.family(IPV4), BRIDGES, true), [255, 255, 0, 0], [169, 254, 0, 0]).drop()
-    });
-    // fd00:ec2::254, where one of the clouds has its metadata service in IPv6.
-    rule("forward", &|e| {
-        from(e.family(IPV6), BRIDGES, true)
-            .payload(Base::Network, DESTINATION6, 16, FIRST)
-            .equal(FIRST, &[0xfd, 0, 0x0e, 0xc2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x02, 0x54])
-            .drop();
-    });
+    for (mask, network) in METADATA4 {
+        rule("forward", &|e| to_net4(from(e.family(IPV4), BRIDGES, true), mask, network).drop());
+    }
+    for address in METADATA6 {
+        rule("forward", &|e| {
+            from(e.family(IPV6), BRIDGES, true)
+                .payload(Base::Network, DESTINATION6, 16, FIRST)
+                .equal(FIRST, &address.octets())
+                .drop();
+        });
+    }
     rule("forward", &|e| e.established().accept());
     rule("forward", &|e| {
         e.meta(Meta::InputName, FIRST).meta(Meta::OutputName, SECOND).in_set(SAME, FIRST).accept();
@@ -318,7 +384,7 @@ fn translate(batch: &mut Batch) {
     rule("arriving", &|e| to_net4(e.family(IPV4), [255, 0, 0, 0], [127, 0, 0, 0]).leave());
     // The kernel passes nothing from ::1 to a bridge: the container's monitor does.
     rule("leaving", &|e| {
-        let loopback = std::net::Ipv6Addr::LOCALHOST.octets();
+        let loopback = Ipv6Addr::LOCALHOST.octets();
         e.family(IPV6).payload(Base::Network, DESTINATION6, 16, FIRST).equal(FIRST, &loopback).leave();
     });
     for chain in ["arriving", "leaving"] {

@@ -81,13 +81,15 @@ pub enum Zero {
 /// When the file system cannot.
 pub fn zero(file: &File, offset: u64, length: u64, how: Zero) -> io::Result<()> {
     if how == Zero::Keep {
+        // The caller keeps within the file, and a longer one is refused by the limit on the length of files.
         match fallocate(file, libc::FALLOC_FL_ZERO_RANGE, offset, length) {
             // tmpfs, for one, knows holes only.
             Err(error) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => {}
             other => return other,
         }
     }
-    fallocate(file, libc::FALLOC_FL_PUNCH_HOLE, offset, length)
+    // Takes no blocks, and nothing that is done without this flag.
+    fallocate(file, libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE, offset, length)
 }
 
 fn fallocate(file: &File, mode: i32, offset: u64, length: u64) -> io::Result<()> {
@@ -95,8 +97,7 @@ fn fallocate(file: &File, mode: i32, offset: u64, length: u64) -> io::Result<()>
     let length = i64::try_from(length).map_err(io::Error::other)?;
     loop {
         // SAFETY: no pointers; the descriptor is open as long as `file`.
-        let done =
-            unsafe { libc::fallocate(file.as_raw_fd(), mode | libc::FALLOC_FL_KEEP_SIZE, offset, length) };
+        let done = unsafe { libc::fallocate(file.as_raw_fd(), mode, offset, length) };
         if done == 0 {
             return Ok(());
         }

@@ -1,7 +1,7 @@
 //! What the vsock device asks of the kernel.
 
 use super::switch::MAX_CONNECTIONS;
-use crate::syscalls::{Allowed, Syscalls, any, is, only};
+use crate::syscalls::{Allowed, Syscalls, any, is, null, only};
 
 /// All of it.
 pub const SYSCALLS: Syscalls =
@@ -22,6 +22,6 @@ const VSOCK: &[Allowed] = &[
         &[is(2, libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL)],
         "handing one end to the launcher",
     ),
-    only(libc::SYS_sendto, &[is(3, libc::MSG_NOSIGNAL), is(4, 0)], "std's write to a socket"),
+    only(libc::SYS_sendto, &[is(3, libc::MSG_NOSIGNAL), null(4)], "std's write to a socket"),
     any(libc::SYS_shutdown, "the end of one direction"),
 ];

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use super::agent::RequestError;
 use super::run::{Ends, Run};
 use super::vm::{Vm, VmError};
-use super::{CANNOT_RUN, Monitor, Phase, health, memory, names, spec};
+use super::{CANNOT_RUN, Monitor, Phase, health, memory, names, network, spec};
 use moat_containers::cgroup::Cgroup;
 use moat_containers::health::Health;
 use moat_containers::log::Writer;
@@ -16,6 +16,7 @@ use moat_containers::restart::BackOff;
 use moat_containers::state::{LOST_EXIT_CODE, State, Status};
 use moat_containers::{ContainerError, events};
 use moat_monitor::config::Purpose;
+use moat_monitor::launch::bound_log;
 use moat_monitor::wire::MonitorMessage;
 use moat_records::failpoint;
 use moat_records::record::Lock;
@@ -92,7 +93,9 @@ impl Monitor {
         let check = self.container.borrow().config.health.clone();
         let checks = check
             .map(|check| tokio::task::spawn_local(health::watch(Rc::clone(self), Rc::clone(&run), check)));
+        let firewall = tokio::task::spawn_local(network::keep_firewall(Rc::clone(self)));
         let exit = run.until_exit(&mut ends).await;
+        firewall.abort();
         let ran = began.elapsed();
         if let Some(checks) = checks {
             checks.abort();
@@ -117,6 +120,12 @@ impl Monitor {
         let container = self.container.borrow();
         if self.config.purpose == Purpose::Run {
             self.join_networks()?;
+        }
+        // With a console on it, standard error is not the log but the user's.
+        if !self.config.debug_console
+            && let Err(e) = bound_log(std::io::stderr())
+        {
+            tracing::warn!("cannot shorten this log: {e}");
         }
         Vm::start(&container, &self.config, self.network.borrow().as_ref())
     }

@@ -5,6 +5,9 @@ mod relay;
 mod relay_udp;
 pub mod spec;
 
+use std::rc::Rc;
+use std::time::Duration;
+
 use crate::Monitor;
 use crate::devices::{card, queues};
 use crate::run::Run;
@@ -14,6 +17,25 @@ use moat_network::publish::HeldPort;
 use moat_network::request::Join;
 use moat_network::{NetworkError, Networks};
 use moat_records::failpoint;
+
+/// How long a firewall that another program has removed stays open.
+const FIREWALL_CHECK: Duration = Duration::from_secs(10);
+
+/// Looks after the firewall for as long as the container runs.
+pub async fn keep_firewall(monitor: Rc<Monitor>) {
+    let mut told = false;
+    loop {
+        tokio::time::sleep(FIREWALL_CHECK).await;
+        // Not while a network comes or goes: what is recorded is ahead of what is known here.
+        let Ok(_alone) = monitor.network_change.try_lock() else { continue };
+        let Some(attachment) = monitor.attachment() else { continue };
+        if let Err(e) = monitor.networks().refresh(&attachment)
+            && !std::mem::replace(&mut told, true)
+        {
+            tracing::warn!("{e}");
+        }
+    }
+}
 
 impl Monitor {
     /// Joins the container's networks, unless that was done for an earlier boot.
