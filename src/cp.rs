@@ -18,8 +18,8 @@ use super::progress::Progress;
 /// not. '-' reads a tar archive from standard input, or writes one to standard output. A directory whose path ends with
 /// '/.' is copied without itself.
 ///
-/// In the container files belong to root, here to the user who copies them. Here, set-user-ID bits are dropped and
-/// devices refused: a container's files are not to be trusted. Symbolic links are copied as they are and may point
+/// In the container files belong to root, here to the user who copies them. Here, set-user-ID bits are dropped, with
+/// --archive too, and devices refused: a container's files are not to be trusted. Symbolic links are copied as they are and may point
 /// anywhere.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:

@@ -193,7 +193,7 @@ fn nothing_is_written_beside_the_destination() {
     let kept = here.path().join("kept");
     moat.run(["cp", "-a", "cp-hostile:/h/set", path(&kept)]).ok();
     let metadata = fs::metadata(&kept).expect("a file");
-    assert_eq!((metadata.mode() & 0o7777, metadata.uid(), metadata.gid()), (0o6755, 5, 6));
+    assert_eq!((metadata.mode() & 0o7777, metadata.uid(), metadata.gid()), (0o755, 5, 6));
     moat.run(["rm", "-f", "cp-hostile"]).ok();
 }
 

@@ -5,8 +5,9 @@
 //!   does; programs that open them later should know where they come from.
 //! - What is there is removed before something takes its place, so nothing is written through a link of any kind. A
 //!   directory is never replaced by anything else, nor anything else by a directory.
-//! - Devices end the extraction. Set-user-ID and set-group-ID bits are dropped and everything belongs to the caller,
-//!   unless the caller wants the owners kept.
+//! - Devices end the extraction. Set-user-ID and set-group-ID bits are dropped: a program of the guest's with the rights of
+//!   root would be there for every user of the host. Everything belongs to the caller, unless the caller wants the owners
+//!   kept.
 //! - Memory is bounded: an entry's names and attributes are ([`moat_protocol::tar`]), and of the directories only those
 //!   that the current entry is in are remembered. Disk space is what the archive's bytes take; runs of zeros become holes.
 
@@ -40,7 +41,7 @@ const BLOCK: usize = 4096;
 const MAX_PADDING: u64 = 1 << 20;
 
 /// Extracts a tar below the directory `destination`; `rename` says what names its entries get. With `owners` they keep the
-/// owners and the special bits that the tar names.
+/// owners that the tar names.
 ///
 /// # Errors
 /// When the archive is damaged, has an entry that is refused, or a file cannot be written. What was extracted by then
@@ -54,6 +55,7 @@ pub fn extract(
     let mut extraction = Extraction {
         directory: Directory::open(destination)?,
         owners,
+        path: Vec::new(),
         unfinished: Vec::new(),
         buffer: vec![0; CHUNK],
     };
@@ -69,9 +71,11 @@ pub fn extract(
 struct Extraction {
     directory: Directory,
     owners: bool,
-    /// The directories that the current entry is in, outermost first. They get their permissions and times when
-    /// nothing more is written into them.
-    unfinished: Vec<(Vec<Vec<u8>>, Metadata)>,
+    /// The way to the last directory.
+    path: Vec<Vec<u8>>,
+    /// How many parts of that way lead to each directory that the current entry is in, outermost first. They get their
+    /// permissions and times when nothing more is written into them.
+    unfinished: Vec<(usize, Metadata)>,
     buffer: Vec<u8>,
 }
 
@@ -106,7 +110,8 @@ impl Extraction {
         let name = OsStr::from_bytes(name);
         if entry.kind == Kind::Directory {
             make_directory(self.directory.at(parent)?, name, &path)?;
-            self.unfinished.push((parts.iter().map(|part| part.to_vec()).collect(), metadata));
+            self.path = parts.iter().map(|part| part.to_vec()).collect();
+            self.unfinished.push((parts.len(), metadata));
             return Ok(());
         }
         if let Kind::CharDevice | Kind::BlockDevice = entry.kind {
@@ -174,11 +179,10 @@ impl Extraction {
 
     /// Finishes the directories that `parts` is not in.
     fn leave(&mut self, parts: &[&[u8]]) -> Result<(), ArchiveError> {
-        let holds = |directory: &[Vec<u8>]| {
-            directory.len() < parts.len() && directory.iter().zip(parts).all(|(a, b)| a == b)
-        };
-        while let Some((directory, metadata)) = self.unfinished.pop_if(|(directory, _)| !holds(directory)) {
-            let directory: Vec<&[u8]> = directory.iter().map(Vec::as_slice).collect();
+        let common = self.path.iter().zip(parts).take_while(|(a, b)| a == b).count();
+        let holds = |depth: usize| depth <= common && depth < parts.len();
+        while let Some((depth, metadata)) = self.unfinished.pop_if(|(depth, _)| !holds(*depth)) {
+            let directory: Vec<&[u8]> = self.path[..depth].iter().map(Vec::as_slice).collect();
             let open = self.directory.open_at(&directory)?;
             let failed = |e: Errno| ArchiveError::file(&self.directory.path_of(&directory))(e.into());
             metadata.apply(&open).map_err(failed)?;
@@ -187,9 +191,8 @@ impl Extraction {
     }
 
     fn metadata(&self, entry: &Entry) -> Metadata {
-        let mask = if self.owners { 0o7777 } else { 0o1777 };
         Metadata {
-            mode: Mode::from_bits_truncate(entry.mode & mask),
+            mode: Mode::from_bits_truncate(entry.mode & 0o1777),
             owner: self.owners.then(|| (Uid::from_raw(entry.uid), Gid::from_raw(entry.gid))),
             mtime: TimeSpec::new(entry.mtime.0, entry.mtime.1.into()),
         }

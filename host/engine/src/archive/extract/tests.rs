@@ -195,8 +195,13 @@ fn lies_and_broken_ends_leave_no_half_files() {
 fn what_is_remembered_is_bounded() {
     let yard = Yard::new();
     let directory = Directory::open(&yard.destination()).unwrap();
-    let mut extraction =
-        Extraction { directory, owners: false, unfinished: Vec::new(), buffer: vec![0; CHUNK] };
+    let mut extraction = Extraction {
+        directory,
+        owners: false,
+        path: Vec::new(),
+        unfinished: Vec::new(),
+        buffer: vec![0; CHUNK],
+    };
     for number in 0..3000 {
         let path = if number % 2 == 0 { "same/".to_owned() } else { format!("d{number}/") };
         let entry = entry(Kind::Directory, &path, "");
@@ -270,4 +275,40 @@ proptest! {
         let _ = yard.extract(&damaged);
         prop_assert_eq!(snapshot(&yard.outside()), before);
     }
+}
+
+/// Each directory gets its own mode when it is left, at any depth and in any order.
+#[test]
+fn directories_are_finished_as_they_are_left() {
+    let yard = Yard::new();
+    let deep = |depth: usize| "d/".repeat(depth);
+    let mut all: Vec<_> = (1..=300)
+        .map(|depth| {
+            let mode = 0o700 + (depth % 8) as u32;
+            (Entry { mode, mtime: (depth as i64, 0), ..entry(Kind::Directory, &deep(depth), "") }, &b""[..])
+        })
+        .collect();
+    all.push((file(&format!("{}e/f", deep(100))), b""));
+    all.push((Entry { mode: 0o4700, mtime: (5, 0), ..entry(Kind::Directory, "e/", "") }, b""));
+    all.push((file("e/f"), b""));
+    yard.extract(&tar(&all)).unwrap();
+    for depth in 1..=300 {
+        let metadata = fs::metadata(yard.destination().join(deep(depth))).unwrap();
+        assert_eq!(metadata.mode() & 0o7777, 0o700 + (depth % 8) as u32, "{depth}");
+        // The file came after this one had been left.
+        if depth != 100 {
+            assert_eq!(metadata.mtime(), depth as i64, "{depth}");
+        }
+    }
+    let metadata = fs::metadata(yard.destination().join("e")).unwrap();
+    assert_eq!((metadata.mode() & 0o7777, metadata.mtime()), (0o700, 5));
+}
+
+/// A program with the rights of its owner would be there for every user of the host.
+#[test]
+fn special_bits_are_dropped_with_owners_kept() {
+    let yard = Yard::new();
+    let archive = tar(&[(Entry { mode: 0o6755, ..file("set") }, b"")]);
+    extract(&archive[..], &yard.destination(), &Rename::below(None), true).unwrap();
+    assert_eq!(fs::metadata(yard.destination().join("set")).unwrap().mode() & 0o7777, 0o755);
 }
