@@ -170,6 +170,11 @@ impl ContainerArgs {
         self.image_and_command.first().map_or("", String::as_str)
     }
 
+    /// The word after the image, if there is one.
+    pub fn program(&self) -> Option<&str> {
+        self.image_and_command.get(1).map(String::as_str)
+    }
+
     /// What the engine is to create. `attached` tells whether a client is connected from the start.
     ///
     /// # Errors

@@ -50,6 +50,9 @@ pub struct Args {
     container: ContainerArgs,
 }
 
+/// Docker's exit code for a program that is not there.
+const NOT_FOUND: u8 = 127;
+
 /// Runs a container to its end, or starts it in the background.
 pub fn run(args: Args, root: Root) -> anyhow::Result<ExitCode> {
     let Args { detach, debug_console, image, container, .. } = args;
@@ -61,7 +64,10 @@ pub fn run(args: Args, root: Root) -> anyhow::Result<ExitCode> {
     }
     let cidfile = CidFile::create(container.cidfile.as_deref())?;
     let engine = Engine::open(root)?;
-    let image = image.ensure(container.image(), &engine)?;
+    // Docker, too, takes the first word after the image for the program.
+    let flag = container.program().filter(|program| program.starts_with('-')).map(str::to_owned);
+    let name = container.image().to_owned();
+    let image = image.ensure(&name, &engine)?;
     let (stdin, tty) = (container.interactive && !detach, container.tty);
     let attach =
         AttachOptions { stdin, output: !detach, size: if tty && !detach { terminal::size() } else { None } };
@@ -89,6 +95,11 @@ pub fn run(args: Args, root: Root) -> anyhow::Result<ExitCode> {
     } else {
         session::carry(attached, &options)?
     };
+    if let (End::Failed { code: NOT_FOUND, .. }, Some(flag)) = (&end, flag) {
+        super::complain(format_args!(
+            "'{flag}' stands after the image, so it is the program to run; flags of moat come first: moat run {flag} {name}"
+        ));
+    }
     Ok(report(end, id.short()))
 }
 

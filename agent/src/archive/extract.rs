@@ -147,7 +147,10 @@ impl Target {
         match linkat(from.0, from.1, &spot.directory, spot.name.as_c_str(), AtFlags::empty()) {
             Err(Errno::ENOENT | Errno::EPERM) => {
                 let target = shown(&target);
-                Err(Error::bad_archive(format!("{}: a hard link to {target}, which is not a file", shown(path))))
+                Err(Error::bad_archive(format!(
+                    "{}: a hard link to {target}, which is not a file",
+                    shown(path)
+                )))
             }
             other => other.at(path),
         }
