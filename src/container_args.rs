@@ -250,7 +250,8 @@ fn lines<T>(files: &[PathBuf], take: impl Fn(&str) -> anyhow::Result<T>) -> anyh
     for path in files {
         let text =
             std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-        let lines = text.lines().map(str::trim_start);
+        // Editors of Windows begin a file with a byte order mark.
+        let lines = text.strip_prefix('\u{feff}').unwrap_or(&text).lines().map(str::trim_start);
         for line in lines.filter(|line| !line.is_empty() && !line.starts_with('#')) {
             taken.push(take(line).with_context(|| format!("in {}", path.display()))?);
         }
@@ -270,7 +271,10 @@ fn labels(files: &[PathBuf]) -> anyhow::Result<BTreeMap<String, String>> {
 /// The variables of the files, then those of the command line. A name alone takes its value from this process. One that is
 /// not set here is taken away from the image's by the command line, and as with Docker, says nothing in a file.
 pub fn variables(files: &[PathBuf], flags: Vec<String>) -> anyhow::Result<Vec<String>> {
-    let mut variables = lines(files, variable)?;
+    let mut variables = lines(files, |line| match name_of(line) {
+        name if name.contains(char::is_whitespace) => bail!("the variable '{name}' has blanks in it"),
+        _ => variable(line),
+    })?;
     variables.retain(|variable| variable.contains('='));
     for flag in flags {
         variables.push(variable(&flag)?);
@@ -278,10 +282,13 @@ pub fn variables(files: &[PathBuf], flags: Vec<String>) -> anyhow::Result<Vec<St
     Ok(variables)
 }
 
+fn name_of(variable: &str) -> &str {
+    variable.split_once('=').map_or(variable, |(name, _)| name)
+}
+
 fn variable(text: &str) -> anyhow::Result<String> {
-    let name = text.split_once('=').map_or(text, |(name, _)| name);
-    if name.is_empty() || name.contains(char::is_whitespace) {
-        bail!("invalid environment variable: {text}: a name without spaces comes before the '='");
+    if name_of(text).is_empty() {
+        bail!("invalid environment variable: {text}: a name comes before the '='");
     }
     match std::env::var(text) {
         Ok(value) if !text.contains('=') => Ok(format!("{text}={value}")),
@@ -354,12 +361,14 @@ mod tests {
     #[test]
     fn variables_come_from_files_and_flags() {
         let file = tempfile::NamedTempFile::new().unwrap();
-        std::fs::write(file.path(), "# comment\n\nA=1\n  B=two words\nMOAT_TEST_UNSET\n").unwrap();
+        std::fs::write(file.path(), "\u{feff}# comment\n\nA=1\n  B=two words\nMOAT_TEST_UNSET\n").unwrap();
         let read = variables(&[file.path().to_owned()], vec!["C=".to_owned()]).unwrap();
         assert_eq!(read, ["A=1", "B=two words", "C="]);
         assert_eq!(variables(&[], vec!["MOAT_TEST_UNSET".to_owned()]).unwrap(), ["MOAT_TEST_UNSET"]);
         assert!(variables(&[], vec!["=x".to_owned()]).is_err());
-        assert!(variables(&[], vec!["A B=x".to_owned()]).is_err());
+        assert_eq!(variables(&[], vec!["A B=x".to_owned()]).unwrap(), ["A B=x"]);
+        std::fs::write(file.path(), "A B=x\n").unwrap();
+        assert!(variables(&[file.path().to_owned()], Vec::new()).is_err());
         assert!(variables(&["/nonexistent".into()], Vec::new()).is_err());
     }
 }

@@ -32,7 +32,8 @@ pub(super) fn configure(
     let image_config = image.config.config().clone().unwrap_or_default();
     let process = process(&image_config, &options)?;
     let name = match options.name {
-        Some(name) => name,
+        // As Docker writes names.
+        Some(name) => name.strip_prefix('/').map_or(name.clone(), str::to_owned),
         None => random_name()
             .map_err(|e| EngineError::Host { action: "choose a container name", source: e.into() })?,
     };
