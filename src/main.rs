@@ -22,6 +22,7 @@ mod events;
 mod exec;
 mod export;
 mod flags;
+mod guest_args;
 mod history;
 mod image_tree;
 mod images;

@@ -62,7 +62,7 @@ pub fn canonical(mut root: Command, mut words: std::vec::IntoIter<OsString>) -> 
             return canonical(root, [program].into_iter().chain(asked).collect::<Vec<_>>().into_iter());
         }
         let Some(name) = level.find_subcommand(&verb).map(|found| found.get_name().to_owned()) else {
-            let full = [&path[1..], &[verb.clone()]].concat().join(" ");
+            let full = [&path[1..], std::slice::from_ref(&verb)].concat().join(" ");
             if let Some(sentence) = absent::sentence(&full) {
                 return Err(Usage::Absent(sentence));
             }

@@ -172,7 +172,7 @@ fn flags_and_verbs_without_effect_are_passed_over_or_refused_with_a_sentence() {
     for (typed, read) in [
         ("-D -l debug ps", "ps"),
         ("run --runtime=runc --memory-swap -1 -c 512 --pid= --oom-kill-disable=false img", "run -- img"),
-        ("container run --ipc shareable img", "container run -- img"),
+        ("container run --uts private img", "container run -- img"),
         ("image rm --platform linux/amd64 img", "image rm -- img"),
         ("image import --platform linux/amd64 -", "image import -- -"),
     ] {
@@ -200,5 +200,45 @@ fn flags_and_verbs_without_effect_are_passed_over_or_refused_with_a_sentence() {
     for (verb, _) in moat_docker::absent::VERBS {
         let found = verb.split(' ').try_fold(&command, |command, word| command.find_subcommand(word));
         assert!(found.is_none(), "there is a verb {verb}");
+    }
+}
+
+/// Each flag of Docker's client, which `tests/cli/docker-flags` keeps, is known here, or refused with a sentence of its
+/// own. It has Docker's letter, and a value where Docker's has one.
+#[test]
+fn every_flag_of_dockers_is_known() {
+    let lists = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/cli/docker-flags");
+    let mut seen = 0;
+    for file in std::fs::read_dir(lists).unwrap().map(|entry| entry.unwrap().path()) {
+        if file.extension().is_none_or(|extension| extension != "txt") {
+            continue;
+        }
+        let verb = file.file_stem().unwrap().to_str().unwrap().replacen('_', " ", 1);
+        let path: Vec<&str> = verb.split(' ').filter(|word| *word != "docker").collect();
+        for flag in std::fs::read_to_string(&file).unwrap().lines() {
+            check_dockers(&path, flag);
+            seen += 1;
+        }
+    }
+    assert!(seen > 250, "{seen} flags");
+}
+
+/// `flag` is a line of a list: `-n --last int`.
+fn check_dockers(path: &[&str], flag: &str) {
+    let words: Vec<&str> = flag.split(' ').collect();
+    let (letter, words) = match words.as_slice() {
+        [letter, rest @ ..] if !letter.starts_with("--") => (Some(*letter), rest),
+        rest => (None, rest),
+    };
+    let read = |flag: &str| super::tests::read(&[path, &[flag]].concat());
+    let is_refused = |told: &String| told.contains("invalid argument");
+    let alone = read(words[0]);
+    let is_switch = alone.as_ref().map_or_else(is_refused, |_| true);
+    assert_eq!(is_switch, words.len() == 1, "{path:?} {flag}: {alone:?}");
+    let value = if is_switch { "" } else { "=1" };
+    let whole = read(&format!("{}{value}", words[0]));
+    assert!(whole.as_ref().map_or_else(is_refused, |_| true), "{path:?} {flag}: {whole:?}");
+    if let Some(letter) = letter {
+        assert_eq!(read(&format!("{letter}{value}")), whole, "{path:?} {flag}");
     }
 }

@@ -157,12 +157,6 @@ pub const FLAGS: &[Idle] = &[
     ),
     only(
         MAKE,
-        "ipc",
-        &["", "private", "shareable"],
-        "every container is a machine of its own: its memory is shared with nothing, and it has a /dev/shm, see --shm-size",
-    ),
-    only(
-        MAKE,
         "uts",
         &["", "private"],
         "every container is a machine of its own and has a host name of its own, see --hostname",

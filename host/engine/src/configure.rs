@@ -49,6 +49,11 @@ pub(super) fn configure(
         image_id: image.id.to_string(),
         process,
         hostname: options.hostname.unwrap_or_else(|| id.short().to_owned()),
+        domainname: options.domainname,
+        groups: options.groups,
+        annotations: options.annotations,
+        no_shm: options.no_shm,
+        no_log: options.no_log,
         resources: Resources {
             memory_mib: options.memory_mib.unwrap_or(DEFAULT_MEMORY_MIB),
             milli_cpus: options.milli_cpus,
