@@ -12,6 +12,27 @@ use moat_docker::idle::Idle;
 /// Docker's exit code for a flag that cannot be, with every verb.
 const BAD_FLAG: u8 = 125;
 
+/// The verbs whose every flag Docker's client reads itself.
+const MAKERS: [&str; 2] = ["run", "create"];
+
+/// The flags of other verbs whose value Docker's client hands on as text. What is wrong with it is no mistake in a flag
+/// there, and ends with 1.
+const TEXTS: [&str; 13] = [
+    "since",
+    "until",
+    "tail",
+    "signal",
+    "change",
+    "type",
+    "ip",
+    "ip6",
+    "subnet",
+    "ip-range",
+    "gateway",
+    "restart",
+    "detach-keys",
+];
+
 /// What is wrong.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Mistake {
@@ -91,13 +112,15 @@ impl Usage {
     /// What clap found in the words of the command at `path`, whose flags themselves are known.
     pub fn from_clap(error: clap::Error, root: &mut Command, path: &[String]) -> Self {
         let command = path.iter().try_fold(root, |command, verb| command.find_subcommand_mut(verb));
+        let words = path.strip_prefix(&["container".to_owned()]).unwrap_or(path);
+        let makes = matches!(words, [verb] if MAKERS.contains(&verb.as_str()));
         let code = match error.kind() {
             ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => 0,
-            ErrorKind::ValueValidation | ErrorKind::InvalidValue | ErrorKind::ArgumentConflict => BAD_FLAG,
+            ErrorKind::ArgumentConflict if makes => BAD_FLAG,
             // As with Docker, the number of arguments is no matter of flags.
             _ => 1,
         };
-        match command.and_then(|command| Some((bad_value(&error, command)?, command))) {
+        match command.and_then(|command| Some((bad_value(&error, command, makes)?, command))) {
             Some((mistake, command)) => Self::new(mistake, command),
             None => Self::Clap(error, code),
         }
@@ -123,8 +146,9 @@ impl Usage {
     }
 }
 
-/// Docker's words for a value that `command` cannot have, if that is what clap found.
-fn bad_value(error: &clap::Error, command: &Command) -> Option<Mistake> {
+/// Docker's words for a value that a flag of `command` cannot have, if that is what clap found. `makes` is whether the
+/// command is one of [`MAKERS`].
+fn bad_value(error: &clap::Error, command: &Command, makes: bool) -> Option<Mistake> {
     let text = |kind| match error.get(kind)? {
         ContextValue::String(text) => Some(text),
         _ => None,
@@ -138,8 +162,10 @@ fn bad_value(error: &clap::Error, command: &Command) -> Option<Mistake> {
         (None, Some(ContextValue::Strings(valid))) => format!("must be one of {}", valid.join(", ")),
         _ => return None,
     };
-    let flag = command.get_arguments().find(|known| known.to_string() == *shown)?;
-    Some(Mistake::bad_value(&name_of(flag), value, &reason))
+    let flag = command.get_opts().find(|known| known.to_string() == *shown)?;
+    let mistake = Mistake::bad_value(&name_of(flag), value, &reason);
+    let is_text = flag.get_long().is_some_and(|long| TEXTS.contains(&long));
+    Some(if is_text && !makes { Mistake { code: 1, ..mistake } } else { mistake })
 }
 
 /// A flag as pflag names it: `-m, --memory`. An argument has the name that its command's usage shows.

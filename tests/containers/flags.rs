@@ -3,8 +3,8 @@
 use super::{create, inspect, lines, root};
 use crate::support::Moat;
 
-/// What Docker's client answers with for the same lines: 125 for every mistake in a flag, 1 for a wrong number of
-/// arguments and for a verb that is not there, 0 for a noun alone.
+/// What Docker's client answers with for the same lines: 125 for a mistake in a flag that the client reads, 1 for one
+/// that the engine finds, for a wrong number of arguments and for a verb that is not there, 0 for a noun alone.
 #[test]
 fn mistakes_have_dockers_words_and_exit_codes() {
     let moat = Moat::empty();
@@ -18,6 +18,10 @@ fn mistakes_have_dockers_words_and_exit_codes() {
         ("image ls --digests=maybe", 125, "strconv.ParseBool: parsing \"maybe\": invalid syntax"),
         ("create --pid host img", 125, "every container is a machine of its own"),
         ("create --cpus 1 --cpu-quota 50000 img", 125, "cannot be used with"),
+        ("events --since yesterday", 1, "invalid argument \"yesterday\" for \"--since\" flag: "),
+        ("kill -s NOPE web", 1, "invalid argument \"NOPE\" for \"-s, --signal\" flag: "),
+        ("create --stop-signal NOPE img", 125, "invalid argument \"NOPE\" for \"--stop-signal\" flag: "),
+        ("port web x/y", 1, "invalid"),
         ("run", 1, "IMAGE"),
         ("rm", 1, "CONTAINER"),
         ("ps extra", 1, "extra"),
