@@ -11,8 +11,9 @@ use moat_engine::config::{Security, Tmpfs, Ulimit};
 use moat_engine::health::HealthOptions;
 use moat_engine::restart::RestartPolicy;
 
+use super::guest_args::GuestArgs;
 use super::network_args::NetworkArgs;
-use super::parse::{self, LogOption};
+use super::parse::{self, SecurityOption, Stream};
 use super::rate_args::RateArgs;
 
 /// The flags, the image and the command.
@@ -24,6 +25,9 @@ pub struct ContainerArgs {
     /// Give the command a terminal
     #[arg(short, long)]
     pub tty: bool,
+    /// Connect only this stream: STDIN, STDOUT or STDERR
+    #[arg(short, long, value_name = "STREAM", value_parser = parse::stream)]
+    pub attach: Vec<Stream>,
     /// Remove the container when it ends
     #[arg(long)]
     pub rm: bool,
@@ -46,7 +50,7 @@ pub struct ContainerArgs {
     #[arg(short, long, value_name = "USER[:GROUP]")]
     user: Option<String>,
     /// Host name of the container
-    #[arg(short = 'h', long, value_name = "NAME", value_parser = parse::hostname)]
+    #[arg(short = 'h', long, value_name = "NAME", value_parser = parse::own_hostname)]
     hostname: Option<String>,
     /// Say something about the container
     #[arg(short, long, value_name = "NAME[=VALUE]", value_parser = parse::label)]
@@ -85,12 +89,8 @@ pub struct ContainerArgs {
     /// Mount a file system in memory
     #[arg(long, value_name = "DIR[:OPTIONS]", value_parser = parse::tmpfs_mount)]
     tmpfs: Vec<Tmpfs>,
-    /// Who keeps the log: json-file or local, which both stand for Moat
-    #[arg(long, value_name = "DRIVER", value_parser = parse::log_driver)]
-    log_driver: Option<()>,
-    /// Bound the log: max-size=SIZE, max-file=NUMBER
-    #[arg(long, value_name = "NAME=VALUE", value_parser = parse::log_option)]
-    log_opt: Vec<LogOption>,
+    #[command(flatten)]
+    guest: GuestArgs,
     /// Name or id of the image; then the command and its arguments, instead of the image's
     // One list: after the image nothing is a flag of ours.
     #[arg(value_name = "IMAGE [COMMAND]", required = true, trailing_var_arg = true)]
@@ -106,6 +106,12 @@ struct ResourceArgs {
     /// Processor time, such as 0.5 or 2; also how many processors the container sees (rounded up)
     #[arg(long, value_name = "NUMBER", value_parser = parse::cpus)]
     cpus: Option<u32>,
+    /// Microseconds that --cpu-quota is a part of [default: 100000]
+    #[arg(long, value_name = "MICROSECONDS", conflicts_with = "cpus")]
+    cpu_period: Option<i64>,
+    /// Processor time in each period, in microseconds; -1 for no limit
+    #[arg(long, value_name = "MICROSECONDS", conflicts_with = "cpus")]
+    cpu_quota: Option<i64>,
     /// How many processes it may have; -1 for no limit
     #[arg(long, value_name = "NUMBER", value_parser = parse::pids_limit, allow_negative_numbers = true)]
     pids_limit: Option<i64>,
@@ -113,7 +119,7 @@ struct ResourceArgs {
     #[arg(long, value_name = "NAME=SOFT[:HARD]", value_parser = parse::ulimit)]
     ulimit: Vec<Ulimit>,
     /// Size of /dev/shm [default: 64m]
-    #[arg(long, value_name = "SIZE", value_parser = parse::bytes)]
+    #[arg(long, value_name = "SIZE", value_parser = parse::shm_size)]
     shm_size: Option<u64>,
 }
 
@@ -129,9 +135,9 @@ struct SecurityArgs {
     /// Let it do everything inside its virtual machine
     #[arg(long)]
     privileged: bool,
-    /// no-new-privileges keeps processes from gaining privileges
-    #[arg(long, value_name = "OPTION", value_parser = ["no-new-privileges", "no-new-privileges=true", "no-new-privileges:true"])]
-    security_opt: Vec<String>,
+    /// no-new-privileges keeps processes from gaining privileges, systempaths=unconfined hides nothing of /proc and /sys
+    #[arg(long, value_name = "OPTION", value_parser = parse::security_option)]
+    security_opt: Vec<SecurityOption>,
     /// Set a kernel parameter of the container
     #[arg(long, value_name = "NAME=VALUE", value_parser = parse::sysctl)]
     sysctl: Vec<(String, String)>,
@@ -170,6 +176,11 @@ impl ContainerArgs {
         self.image_and_command.first().map_or("", String::as_str)
     }
 
+    /// The word after the image, if there is one.
+    pub fn program(&self) -> Option<&str> {
+        self.image_and_command.get(1).map(String::as_str)
+    }
+
     /// What the engine is to create. `attached` tells whether a client is connected from the start.
     ///
     /// # Errors
@@ -184,7 +195,10 @@ impl ContainerArgs {
         let (network, expose) = self.network.request()?;
         let mut labels = labels(&self.label_file)?;
         labels.extend(self.label);
-        Ok(CreateOptions {
+        let security_opt = self.security.security_opt;
+        let resources = self.resources;
+        let quota = parse::quota(resources.cpu_period, resources.cpu_quota)?;
+        let options = CreateOptions {
             network,
             expose,
             env: variables(&self.env_file, self.env)?,
@@ -194,15 +208,15 @@ impl ContainerArgs {
             name: self.name,
             working_dir: self.workdir,
             user: self.user,
-            hostname: self.hostname,
+            hostname: self.hostname.filter(|name| !name.is_empty()),
             terminal: self.tty,
             open_stdin: self.interactive,
             stdin_once: self.interactive && attached,
-            memory_mib: self.resources.memory.filter(|&mib| mib > 0),
-            milli_cpus: self.resources.cpus.and_then(NonZeroU32::new),
+            memory_mib: resources.memory.filter(|&mib| mib > 0),
+            milli_cpus: resources.cpus.or(quota).and_then(NonZeroU32::new),
             pids_limit: pids_limit.and_then(NonZeroU32::new),
-            ulimits: self.resources.ulimit,
-            shm_size: self.resources.shm_size,
+            ulimits: resources.ulimit,
+            shm_size: resources.shm_size.filter(|&size| size > 0),
             rates: self.rates.rates(),
             read_only: self.read_only,
             tmpfs: self.tmpfs,
@@ -210,18 +224,20 @@ impl ContainerArgs {
             labels,
             restart: self.restart,
             health: self.health.options(),
-            log: parse::log_limits(&self.log_opt),
             security: Security {
                 privileged: self.security.privileged,
                 cap_add: self.security.cap_add,
                 cap_drop: self.security.cap_drop,
-                no_new_privileges: !self.security.security_opt.is_empty(),
+                no_new_privileges: security_opt.contains(&SecurityOption::NoNewPrivileges(true)),
+                unmasked: security_opt.contains(&SecurityOption::Unmasked),
             },
             sysctls: self.security.sysctl.into_iter().collect(),
             init: self.init,
             stop_signal: self.stop_signal,
             stop_timeout: self.stop_timeout,
-        })
+            ..CreateOptions::default()
+        };
+        Ok(self.guest.add_to(options))
     }
 }
 
@@ -245,7 +261,8 @@ fn lines<T>(files: &[PathBuf], take: impl Fn(&str) -> anyhow::Result<T>) -> anyh
     for path in files {
         let text =
             std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-        let lines = text.lines().map(str::trim_start);
+        // Editors of Windows begin a file with a byte order mark.
+        let lines = text.strip_prefix('\u{feff}').unwrap_or(&text).lines().map(str::trim_start);
         for line in lines.filter(|line| !line.is_empty() && !line.starts_with('#')) {
             taken.push(take(line).with_context(|| format!("in {}", path.display()))?);
         }
@@ -265,7 +282,10 @@ fn labels(files: &[PathBuf]) -> anyhow::Result<BTreeMap<String, String>> {
 /// The variables of the files, then those of the command line. A name alone takes its value from this process. One that is
 /// not set here is taken away from the image's by the command line, and as with Docker, says nothing in a file.
 pub fn variables(files: &[PathBuf], flags: Vec<String>) -> anyhow::Result<Vec<String>> {
-    let mut variables = lines(files, variable)?;
+    let mut variables = lines(files, |line| match name_of(line) {
+        name if name.contains(char::is_whitespace) => bail!("the variable '{name}' has blanks in it"),
+        _ => variable(line),
+    })?;
     variables.retain(|variable| variable.contains('='));
     for flag in flags {
         variables.push(variable(&flag)?);
@@ -273,10 +293,13 @@ pub fn variables(files: &[PathBuf], flags: Vec<String>) -> anyhow::Result<Vec<St
     Ok(variables)
 }
 
+fn name_of(variable: &str) -> &str {
+    variable.split_once('=').map_or(variable, |(name, _)| name)
+}
+
 fn variable(text: &str) -> anyhow::Result<String> {
-    let name = text.split_once('=').map_or(text, |(name, _)| name);
-    if name.is_empty() || name.contains(char::is_whitespace) {
-        bail!("invalid environment variable: {text}: a name without spaces comes before the '='");
+    if name_of(text).is_empty() {
+        bail!("invalid environment variable: {text}: a name comes before the '='");
     }
     match std::env::var(text) {
         Ok(value) if !text.contains('=') => Ok(format!("{text}={value}")),
@@ -349,12 +372,14 @@ mod tests {
     #[test]
     fn variables_come_from_files_and_flags() {
         let file = tempfile::NamedTempFile::new().unwrap();
-        std::fs::write(file.path(), "# comment\n\nA=1\n  B=two words\nMOAT_TEST_UNSET\n").unwrap();
+        std::fs::write(file.path(), "\u{feff}# comment\n\nA=1\n  B=two words\nMOAT_TEST_UNSET\n").unwrap();
         let read = variables(&[file.path().to_owned()], vec!["C=".to_owned()]).unwrap();
         assert_eq!(read, ["A=1", "B=two words", "C="]);
         assert_eq!(variables(&[], vec!["MOAT_TEST_UNSET".to_owned()]).unwrap(), ["MOAT_TEST_UNSET"]);
         assert!(variables(&[], vec!["=x".to_owned()]).is_err());
-        assert!(variables(&[], vec!["A B=x".to_owned()]).is_err());
+        assert_eq!(variables(&[], vec!["A B=x".to_owned()]).unwrap(), ["A B=x"]);
+        std::fs::write(file.path(), "A B=x\n").unwrap();
+        assert!(variables(&[file.path().to_owned()], Vec::new()).is_err());
         assert!(variables(&["/nonexistent".into()], Vec::new()).is_err());
     }
 }

@@ -87,7 +87,8 @@ pub fn run(args: Args, root: Root) -> anyhow::Result<ExitCode> {
     };
     let size = if args.tty && !args.detach { terminal::size() } else { None };
     // As with Docker, an interrupt ends this command and not the one in the container.
-    let options = SessionOptions { terminal: args.tty, signals: false, detach_keys: args.detach_keys };
+    let options =
+        SessionOptions { terminal: args.tty, signals: false, detach_keys: args.detach_keys, only: None };
     let signals = session::block_signals(&options)?;
     let attached = engine.exec(&container, process, size)?;
     session::pass_signals_on(&attached, signals, &options)?;

@@ -13,6 +13,7 @@ use moat_engine::image::{Image, Reference};
 use serde_json::Value;
 
 use super::image_tree::tree;
+use super::moment;
 
 /// List images
 ///
@@ -44,7 +45,7 @@ pub struct Args {
     /// What belongs to each image, below it
     #[arg(long, conflicts_with_all = ["quiet", "format", "digests", "no_trunc"])]
     tree: bool,
-    /// Only those with reference=PATTERN, dangling=true|false, label=KEY[=VALUE], before=IMAGE, or since=IMAGE
+    /// Only those with reference=PATTERN, dangling=true|false, label=KEY[=VALUE], before=IMAGE, since=IMAGE, or until=TIME
     #[arg(short, long, value_name = "FILTER")]
     filter: Vec<String>,
     /// Only those of this REPOSITORY or REPOSITORY:TAG, with `*` and `?` for any characters but `/`, and `[a-z]`
@@ -103,5 +104,11 @@ fn ages(engine: &Engine, selection: &Selection) -> anyhow::Result<Ages> {
     let created = |names: &[String]| -> anyhow::Result<Vec<Option<Timestamp>>> {
         names.iter().map(|name| Ok(engine.image(name)?.created())).collect()
     };
-    Ok(Ages { before: created(selection.before())?, since: created(selection.since())? })
+    let until = selection.until().iter().map(|text| {
+        let moment = moment::parse_moment(text);
+        moment.map(Some).map_err(|e| anyhow::anyhow!("invalid filter 'until={text}': {e}"))
+    });
+    let mut before = created(selection.before())?;
+    before.extend(until.collect::<anyhow::Result<Vec<_>>>()?);
+    Ok(Ages { before, since: created(selection.since())? })
 }

@@ -16,7 +16,7 @@ use serde_json::Value;
 
 use crate::shown;
 
-/// Show everything about containers and images
+/// Show everything about containers, images and networks
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
   moat inspect web
@@ -75,6 +75,7 @@ pub struct ImageArgs {
 enum Kind {
     Container,
     Image,
+    Network,
 }
 
 impl From<ContainerArgs> for Args {
@@ -132,14 +133,18 @@ fn complete(kind: Kind, mut object: Value) -> Value {
     match kind {
         Kind::Container => container::leave_out_empty(&mut object),
         Kind::Image => image::leave_out_empty(&mut object),
+        Kind::Network => {}
     }
     object
 }
 
-/// The container or, if there is none, the image of this name.
+/// The container or, if there is none, the image, or else the network of this name.
 fn object(engine: &Engine, name: &str, args: &Args) -> anyhow::Result<(Kind, Value)> {
+    if args.kind == Some(Kind::Network) {
+        return Ok((Kind::Network, super::network::inspect::find(engine, name)?));
+    }
     if args.kind != Some(Kind::Image) {
-        match engine.find(name.strip_prefix('/').unwrap_or(name)) {
+        match engine.find(name) {
             Ok(container) => {
                 let facts = facts(engine, &container, args.size)?;
                 return Ok((Kind::Container, container::object(&container, &facts)));
@@ -149,9 +154,15 @@ fn object(engine: &Engine, name: &str, args: &Args) -> anyhow::Result<(Kind, Val
         }
     }
     let image = if args.kind.is_none() { engine.find_image(name)? } else { Some(engine.image(name)?) };
-    // Of what is neither, not even its kind is known.
-    let image = image.ok_or_else(|| anyhow!("No such object: {name}"))?;
-    Ok((Kind::Image, image::object(&image)))
+    if let Some(image) = image {
+        return Ok((Kind::Image, image::object(&image)));
+    }
+    match super::network::inspect::find(engine, name) {
+        Ok(network) => Ok((Kind::Network, network)),
+        // Of what is none of these, not even its kind is known.
+        Err(e) if e.kind() == ErrorKind::NotFound => Err(anyhow!("No such object: {name}")),
+        Err(e) => Err(e.into()),
+    }
 }
 
 /// What is not in the container's records.

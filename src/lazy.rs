@@ -1,7 +1,7 @@
 //! The flags of a verb, described to the parser only when that verb is called: describing those of all verbs takes
 //! longer than most verbs do, and every container's monitor is started by a command line too.
 
-use clap::{ArgMatches, Args, Command, Error, FromArgMatches, Parser};
+use clap::{ArgMatches, Args, Command, Error, FromArgMatches};
 
 /// The arguments of a verb.
 pub struct Lazy<T>(pub Box<T>);
@@ -28,18 +28,4 @@ impl<T: Args> FromArgMatches for Lazy<T> {
     fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), Error> {
         self.0.update_from_arg_matches(matches)
     }
-}
-
-/// Parses the command line of this process.
-///
-/// # Errors
-/// What there is to say instead: a mistake, or the help that was asked for.
-pub fn parse<T: Parser>() -> Result<T, Error> {
-    T::try_parse().or_else(|_| {
-        // What clap says tells of all verbs, so it needs to know them.
-        let mut command = T::command();
-        command.build();
-        let mut matches = command.try_get_matches_from_mut(std::env::args_os())?;
-        T::from_arg_matches_mut(&mut matches).map_err(|e| e.format(&mut command))
-    })
 }

@@ -21,6 +21,8 @@ mod each;
 mod events;
 mod exec;
 mod export;
+mod flags;
+mod guest_args;
 mod history;
 mod image_tree;
 mod images;
@@ -67,8 +69,7 @@ mod wait;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::error::ErrorKind;
-use clap::{CommandFactory, Parser, Subcommand};
+use clap::{Parser, Subcommand};
 use lazy::Lazy;
 use moat_docker::{filter, human, parse, template};
 use moat_engine::{DEFAULT_ROOT, Root};
@@ -78,7 +79,13 @@ const CANNOT_RUN: u8 = 125;
 
 /// Run every container in its own KVM microVM.
 #[derive(Parser)]
-#[command(name = "moat", version, disable_help_subcommand = true, max_term_width = 100)]
+#[command(
+    name = "moat",
+    version,
+    disable_version_flag = true,
+    disable_help_subcommand = true,
+    max_term_width = 100
+)]
 #[command(after_help = "Examples:
   moat pull busybox
   moat run --rm busybox echo hello
@@ -90,6 +97,12 @@ struct Cli {
     /// Where Moat keeps images and containers
     #[arg(long, global = true, env = "MOAT_ROOT", default_value = DEFAULT_ROOT, value_name = "DIR")]
     root: PathBuf,
+    /// Docker's directory of client files, which has the logins [default: $DOCKER_CONFIG or ~/.docker]
+    #[arg(long, value_name = "DIR")]
+    config: Option<PathBuf>,
+    /// Print the version
+    #[arg(short, long, short_alias = 'V', action = clap::ArgAction::Version)]
+    version: Option<bool>,
     #[command(subcommand)]
     command: Command,
 }
@@ -136,6 +149,7 @@ enum Command {
     Container(Lazy<container::Args>),
     Network(Lazy<network::Args>),
     System(Lazy<system::Args>),
+    Prune(Lazy<prune::system::Args>),
     Info(Lazy<info::Args>),
     Version(Lazy<version::Args>),
     Doctor(Lazy<doctor::Args>),
@@ -161,6 +175,7 @@ enum ImageVerb {
     Import(Lazy<import::Args>),
     Tag(Lazy<tag::Args>),
     History(Lazy<history::Args>),
+    #[command(visible_alias = "remove")]
     Rm(Lazy<rmi::Args>),
     Inspect(Lazy<inspect::ImageArgs>),
     Prune(Lazy<prune::image::Args>),
@@ -168,9 +183,9 @@ enum ImageVerb {
 
 /// Parses the command line, does what it says, and answers with the exit code.
 fn main() -> ExitCode {
-    let cli = match lazy::parse::<Cli>() {
+    let cli = match flags::parse::<Cli>() {
         Ok(cli) => cli,
-        Err(e) => return usage(&e),
+        Err(usage) => return usage.report(),
     };
     let on_error = match &cli.command {
         Command::Run(_) => CANNOT_RUN,
@@ -188,6 +203,9 @@ fn main() -> ExitCode {
 }
 
 fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
+    if let Some(directory) = cli.config {
+        moat_engine::login::keep_in(directory);
+    }
     // What a host lacks, and which version this is, can be told without a root directory.
     match cli.command {
         Command::Doctor(Lazy(args)) => return doctor::run(&args, &cli.root),
@@ -256,6 +274,7 @@ fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Container(Lazy(args)) => container::run(*args, root),
         Command::Network(Lazy(args)) => network::run(*args, root),
         Command::System(Lazy(args)) => system::run(*args, root),
+        Command::Prune(Lazy(args)) => prune::system::run(&args, root),
         Command::Info(Lazy(args)) => info::run(&args, root),
         Command::Boot(Lazy(args)) => boot::run(&args, root),
         Command::Doctor(_)
@@ -264,43 +283,6 @@ fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         | Command::Login(_)
         | Command::Logout(_) => Ok(ExitCode::SUCCESS),
     }
-}
-
-/// Prints what clap has to say. A mistake in `run` answers with Docker's code for it.
-fn usage(error: &clap::Error) -> ExitCode {
-    let _ = error.print();
-    match error.kind() {
-        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => ExitCode::SUCCESS,
-        _ if is_run(std::env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned())) => {
-            ExitCode::from(CANNOT_RUN)
-        }
-        _ => ExitCode::FAILURE,
-    }
-}
-
-/// Whether these words are those of `run` or `container run`. What stands before the verb is an option of all verbs, or
-/// the value of one.
-fn is_run(mut words: impl Iterator<Item = String>) -> bool {
-    let cli = Cli::command();
-    let takes_value = |word: &str| {
-        let takes = |option: &&clap::Arg| option.get_action().takes_values();
-        cli.get_opts().filter(takes).any(|option| {
-            word.strip_prefix("--").is_some_and(|name| option.get_long() == Some(name))
-                || option.get_short().is_some_and(|short| word.chars().eq(['-', short]))
-        })
-    };
-    while let Some(word) = words.next() {
-        match word.as_str() {
-            "container" => {}
-            option if option.starts_with('-') => {
-                if takes_value(option) {
-                    words.next();
-                }
-            }
-            verb => return verb == "run",
-        }
-    }
-    false
 }
 
 /// Whether the reader of our output has closed it.
@@ -337,6 +319,7 @@ fn print_line(line: std::fmt::Arguments<'_>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use clap::CommandFactory;
 
     /// Every verb says what it does, and how it is used, with an example.
     #[test]
@@ -361,22 +344,5 @@ mod tests {
         let mut seen = 0;
         check(&mut command, &mut seen);
         assert!(seen > 50, "{seen} verbs");
-    }
-
-    #[test]
-    fn the_verb_is_found_behind_options_and_their_values() {
-        let is_run = |line: &str| is_run(line.split(' ').map(str::to_owned));
-        for line in [
-            "run --bad image",
-            "--root /tmp/x run --bad image",
-            "--root=/tmp/x run --bad image",
-            "container run --bad image",
-            "--root run container --root /tmp/x run --bad",
-        ] {
-            assert!(is_run(line), "{line}");
-        }
-        for line in ["exec --bad run", "--root run", "--root run ps", "container ps run", "--root", ""] {
-            assert!(!is_run(line), "{line}");
-        }
     }
 }

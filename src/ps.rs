@@ -27,7 +27,7 @@ use serde_json::Value;
   moat rm -f $(moat ps -aq)
 
 The keys for --filter are id, name, label, exited, status, ancestor, before, since, health, network,
-publish and expose.")]
+publish, expose, volume and is-task.")]
 pub struct Args {
     /// Also those that do not run
     #[arg(short, long)]

@@ -5,11 +5,13 @@ use std::process::ExitCode;
 use anyhow::bail;
 use moat_engine::Engine;
 use moat_engine::Root;
+use moat_engine::output::Source;
 use moat_engine::session::{AttachOptions, End};
 
 use super::cidfile::CidFile;
 use super::container_args::ContainerArgs;
 use super::detach_keys::{self, DetachKeys};
+use super::parse::Stream;
 use super::pull::PullArgs;
 use super::session::{self, SessionOptions};
 use super::terminal;
@@ -50,22 +52,43 @@ pub struct Args {
     container: ContainerArgs,
 }
 
+/// Docker's exit code for a program that is not there.
+const NOT_FOUND: u8 = 127;
+
 /// Runs a container to its end, or starts it in the background.
 pub fn run(args: Args, root: Root) -> anyhow::Result<ExitCode> {
     let Args { detach, debug_console, image, container, .. } = args;
     if container.tty && container.interactive && !detach && !terminal::stdin_is_terminal() {
         bail!("cannot attach stdin to a TTY-enabled container because stdin is not a terminal");
     }
+    if detach && !container.attach.is_empty() {
+        bail!("conflicting options: cannot specify both --attach and --detach");
+    }
     if detach && debug_console {
         bail!("--debug-console prints to this terminal and does not go with --detach");
     }
     let cidfile = CidFile::create(container.cidfile.as_deref())?;
     let engine = Engine::open(root)?;
-    let image = image.ensure(container.image(), &engine)?;
-    let (stdin, tty) = (container.interactive && !detach, container.tty);
-    let attach =
-        AttachOptions { stdin, output: !detach, size: if tty && !detach { terminal::size() } else { None } };
-    let options = SessionOptions { terminal: tty, signals: args.sig_proxy, detach_keys: args.detach_keys };
+    // Docker, too, takes the first word after the image for the program.
+    let flag = container.program().filter(|program| program.starts_with('-')).map(str::to_owned);
+    let name = container.image().to_owned();
+    let image = image.ensure(&name, &engine)?;
+    let tty = container.tty;
+    let wanted = container.attach.clone();
+    // Without --attach each of them is.
+    let wants = |stream| wanted.is_empty() || wanted.contains(&stream);
+    let only = match (wants(Stream::Stdout), wants(Stream::Stderr)) {
+        (true, false) => Some(Source::Stdout),
+        (false, true) => Some(Source::Stderr),
+        _ => None,
+    };
+    let attach = AttachOptions {
+        stdin: container.interactive && !detach && wants(Stream::Stdin),
+        output: !detach && (wants(Stream::Stdout) || wants(Stream::Stderr)),
+        size: if tty && !detach { terminal::size() } else { None },
+    };
+    let options =
+        SessionOptions { terminal: tty, signals: args.sig_proxy, detach_keys: args.detach_keys, only };
     let mut started = None;
     let attached = engine.run(&image, container.options(!detach)?, &attach, debug_console, |container| {
         let id = container.id().clone();
@@ -75,6 +98,10 @@ pub fn run(args: Args, root: Root) -> anyhow::Result<ExitCode> {
     })?;
     let Some((id, signals)) = started else { bail!("the container was started before it was created") };
     session::pass_signals_on(&attached, signals, &options)?;
+    if !detach && !attach.output {
+        // As with Docker, one who sees no output is told what runs.
+        say!("{id}");
+    }
     let end = if detach {
         match attached.started()? {
             // It may be over before its start was heard of.
@@ -87,5 +114,10 @@ pub fn run(args: Args, root: Root) -> anyhow::Result<ExitCode> {
     } else {
         session::carry(attached, &options)?
     };
+    if let (End::Failed { code: NOT_FOUND, .. }, Some(flag)) = (&end, flag) {
+        super::complain(format_args!(
+            "'{flag}' stands after the image, so it is the program to run; flags of moat come first: moat run {flag} {name}"
+        ));
+    }
     Ok(session::report(end, format_args!("start container {}", id.short())))
 }

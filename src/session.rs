@@ -25,6 +25,8 @@ pub struct SessionOptions {
     pub signals: bool,
     /// What leaves the terminal.
     pub detach_keys: DetachKeys,
+    /// The one stream of its output that is shown; both when absent.
+    pub only: Option<Source>,
 }
 
 /// The signals that are passed on to the process, as Docker passes them: all that end or inform a process, but not
@@ -84,7 +86,7 @@ pub fn carry(mut session: Session, options: &SessionOptions) -> anyhow::Result<E
         let control = session.control()?;
         std::thread::spawn(move || send_input(stdin, streams.stdin_ends, keys, control));
     }
-    let writer = streams.output.map(|output| Writer::begin(output, &session)).transpose()?;
+    let writer = streams.output.map(|output| Writer::begin(output, &session, options.only)).transpose()?;
     let end = session.wait()?;
     if end != End::Detached
         && let Some(writer) = writer
@@ -121,12 +123,12 @@ struct Writer {
 }
 
 impl Writer {
-    fn begin(mut output: Output, session: &Session) -> anyhow::Result<Self> {
+    fn begin(mut output: Output, session: &Session, only: Option<Source>) -> anyhow::Result<Self> {
         let mut control = session.control()?;
         let ended = output.ended();
         let thread = std::thread::spawn(move || {
             // A stream that breaks off has ended.
-            if write_out(&mut output).is_err_and(|e| e.kind() == io::ErrorKind::BrokenPipe) {
+            if write_out(&mut output, only).is_err_and(|e| e.kind() == io::ErrorKind::BrokenPipe) {
                 let _ = control.hang_up();
             }
         });
@@ -139,9 +141,12 @@ impl Writer {
     }
 }
 
-/// Writes each piece of output to where it belongs.
-fn write_out(output: &mut Output) -> io::Result<()> {
+/// Writes each piece of output to where it belongs, `only` those of one source if there is one.
+fn write_out(output: &mut Output, only: Option<Source>) -> io::Result<()> {
     while let Some((source, bytes)) = output.next_piece()? {
+        if only.is_some_and(|only| only != source) {
+            continue;
+        }
         match source {
             Source::Stdout => write_all(io::stdout(), bytes)?,
             Source::Stderr => write_all(io::stderr(), bytes)?,

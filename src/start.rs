@@ -48,7 +48,7 @@ pub fn run(args: Args, root: Root) -> anyhow::Result<ExitCode> {
         output: true,
         size: if tty { terminal::size() } else { None },
     };
-    let options = SessionOptions { terminal: tty, signals: true, detach_keys: args.detach_keys };
+    let options = SessionOptions { terminal: tty, signals: true, detach_keys: args.detach_keys, only: None };
     let signals = session::block_signals(&options)?;
     let attached = engine.start_attached(&container, &attach)?;
     session::pass_signals_on(&attached, signals, &options)?;

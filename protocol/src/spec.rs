@@ -24,6 +24,9 @@ pub struct ContainerSpecOf<P, M> {
     pub hostname: String,
     /// `[user][:group]`, each a name or a number from 0 to 2^31-1; empty for root.
     pub user: String,
+    /// Groups beside the user's, each a name or a number from 0 to 2^31-1.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub groups: Vec<String>,
     /// Arguments, environment, working directory, terminal and its size, rlimits, capabilities.
     pub process: P,
     /// Mounts in order; the file system types the agent knows are proc, sysfs, devpts, mqueue, cgroup2 and tmpfs.
@@ -56,6 +59,9 @@ pub struct ContainerSpecOf<P, M> {
 pub struct ExecSpecOf<P> {
     /// As in [`ContainerSpecOf`].
     pub user: String,
+    /// As in [`ContainerSpecOf`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub groups: Vec<String>,
     /// As in [`ContainerSpecOf`]; a working directory that does not exist is an error.
     pub process: P,
     /// Whether stdin is connected; without it the process reads end of file at once.

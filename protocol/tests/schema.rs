@@ -81,6 +81,7 @@ fn spec() -> ContainerSpec {
     ContainerSpec {
         hostname: "box".to_owned(),
         user: "app:1000".to_owned(),
+        groups: Vec::new(),
         process: process(),
         mounts: vec![mount.build().unwrap()],
         read_only_root: true,
@@ -97,7 +98,13 @@ fn spec() -> ContainerSpec {
 }
 
 fn exec() -> ExecSpec {
-    ExecSpec { user: "1".to_owned(), process: process(), open_stdin: true, open_output: true }
+    ExecSpec {
+        user: "1".to_owned(),
+        groups: Vec::new(),
+        process: process(),
+        open_stdin: true,
+        open_output: true,
+    }
 }
 
 fn archive_tasks() -> Vec<ArchiveTask> {

@@ -7,8 +7,8 @@ use moat_docker::inspect::array;
 use moat_docker::network::inspect::object;
 use moat_docker::network::none;
 use moat_docker::template::Template;
-use moat_engine::Engine;
-use moat_engine::Root;
+use moat_engine::{Engine, EngineError, Root};
+use serde_json::Value;
 
 /// Show everything about networks
 #[derive(clap::Args)]
@@ -33,18 +33,10 @@ pub fn run(args: &Args, root: Root) -> anyhow::Result<ExitCode> {
     let format = args.format.as_deref().filter(|format| !format.is_empty());
     let template = format.filter(|format| *format != "json").map(Template::parse).transpose()?;
     let engine = Engine::open(root)?;
-    // Looking at the containers repairs what crashes left on networks.
-    let containers = engine.list()?;
-    let networks = engine.networks();
-    let attachments = networks.attachments()?;
     let (mut found, mut code) = (Vec::new(), ExitCode::SUCCESS);
     for name in &args.networks {
-        if name == none::NAME {
-            found.push(none::object(&containers));
-            continue;
-        }
-        match networks.find(name) {
-            Ok(network) => found.push(object(&network, &attachments)),
+        match find(&engine, name) {
+            Ok(network) => found.push(network),
             Err(e) => {
                 crate::complain(e);
                 code = ExitCode::FAILURE;
@@ -60,4 +52,19 @@ pub fn run(args: &Args, root: Root) -> anyhow::Result<ExitCode> {
         }
     }
     Ok(code)
+}
+
+/// The network of this name, or with an id that begins so, as it is shown.
+///
+/// # Errors
+/// When there is none, or a record cannot be read.
+pub fn find(engine: &Engine, name: &str) -> Result<Value, EngineError> {
+    // Looking at the containers repairs what crashes left on networks.
+    let containers = engine.list()?;
+    if name == none::NAME {
+        return Ok(none::object(&containers));
+    }
+    let networks = engine.networks();
+    let network = networks.find(name)?;
+    Ok(object(&network, &networks.attachments()?))
 }

@@ -2,7 +2,7 @@
 
 mod connect;
 mod create;
-mod inspect;
+pub mod inspect;
 mod ls;
 mod rm;
 

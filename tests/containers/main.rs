@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use serde_json::Value;
 
+mod flags;
 mod live;
 #[path = "../support/mod.rs"]
 mod support;

@@ -163,3 +163,45 @@ fn disks_and_network_are_as_fast_as_was_said() {
     let refused = ["run", "--device-read-bps", "/dev/sda:1m", "localhost/busybox"];
     moat.run(refused).code(125).says(&["no disk /dev/sda", "/dev/vdb"]);
 }
+
+#[test]
+fn groups_domain_and_shared_memory_are_seen_inside() {
+    let options = [
+        "-u",
+        "app",
+        "--group-add",
+        "777",
+        "--group-add",
+        "nobody",
+        "-h",
+        "box",
+        "--domainname",
+        "example.org",
+    ];
+    let script = "id -G; cat /proc/sys/kernel/domainname; grep -c box.example.org /etc/hosts; hostname";
+    let seen = busybox(&[&options[..], &["--ipc", "none"]].concat(), &["sh", "-c", script]).ok();
+    let lines: Vec<&str> = seen.lines().collect();
+    // The user's own group of the image is among them.
+    assert_eq!((lines[0], lines[1], lines[3]), ("1000 777 2000 65534", "example.org", "box"), "{seen}");
+    assert_ne!(lines[2], "0", "{seen}");
+    busybox(&["--ipc", "none"], &["grep", "/dev/shm", "/proc/mounts"]).code(1);
+    busybox(&["--group-add", "nowhere"], &["true"]).code(125).says(&["unable to find group nowhere"]);
+    let hidden =
+        busybox(&["--security-opt", "systempaths=unconfined"], &["sh", "-c", "grep -c /proc/ /proc/mounts"]);
+    assert_eq!(hidden.stdout, b"0\n");
+}
+
+#[test]
+fn one_stream_is_connected() {
+    let script = ["sh", "-c", "echo out; echo err >&2"];
+    let out = busybox(&["-a", "stdout"], &script).code(0);
+    assert_eq!((out.text(), out.stderr.as_str()), ("out\n", ""));
+    let error = busybox(&["--attach=STDERR"], &script).code(0);
+    assert_eq!((error.text(), error.stderr.as_str()), ("", "err\n"));
+    busybox(&["-a", "stdout", "-d"], &script).code(125).says(&["cannot specify both --attach and --detach"]);
+}
+
+#[test]
+fn a_flag_behind_the_image_is_the_program() {
+    busybox(&[], &["-d"]).code(127).says(&["'-d' stands after the image", "moat run -d localhost/busybox"]);
+}

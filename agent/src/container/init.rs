@@ -62,7 +62,8 @@ fn try_run(
     mounts::protect(&root, &spec.read_only_paths)?;
     mounts::mask(&root, &spec.masked_paths, devices.as_ref())?;
     sethostname(&spec.hostname).context("cannot set the host name")?;
-    let identity = user::resolve(&root, &spec.user).map_err(|error| Failure::setup(error.to_string()))?;
+    let identity =
+        user::resolve(&root, &spec.user, &spec.groups).map_err(|error| Failure::setup(error.to_string()))?;
     if spec.read_only_root {
         let whole = root.look_up(Path::new("/"), OFlag::O_PATH).context("cannot open the root")?;
         set_attributes(whole.as_fd(), attr::RDONLY).context("cannot make the root read-only")?;

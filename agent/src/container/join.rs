@@ -56,7 +56,8 @@ fn try_run(
         false => None,
     };
     let cwd = working_directory(&root, &process.cwd)?;
-    let identity = user::resolve(&root, &spec.user).map_err(|error| Failure::setup(error.to_string()))?;
+    let identity =
+        user::resolve(&root, &spec.user, &spec.groups).map_err(|error| Failure::setup(error.to_string()))?;
     command.become_it(Streams { stdio, terminal, null }, &cwd, &identity, false)
 }
 

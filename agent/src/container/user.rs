@@ -52,14 +52,21 @@ pub enum UserError {
 const PASSWD: &str = "/etc/passwd";
 const GROUP: &str = "/etc/group";
 
-/// Resolves `user`.
+/// Resolves `user`, who is in the groups `more` as well.
 ///
 /// # Errors
 /// When there is no such user or group, or the files cannot be read.
-pub fn resolve(root: &Root, user: &str) -> Result<Identity, UserError> {
+pub fn resolve(root: &Root, user: &str, more: &[String]) -> Result<Identity, UserError> {
     let passwd = read(root, PASSWD)?;
     let group = read(root, GROUP)?;
-    resolve_in(&passwd, &group, user)
+    let mut identity = resolve_in(&passwd, &group, user)?;
+    for name in more {
+        let id = find_group(&group, name, name)?;
+        if !identity.groups.contains(&id) {
+            identity.groups.push(id);
+        }
+    }
+    Ok(identity)
 }
 
 /// Reads a file of the image, which may be missing, huge, or no regular file.
@@ -287,17 +294,34 @@ mod tests {
     fn files_that_are_none_do_not_hang_the_agent() {
         let directory = tempfile::tempdir().unwrap();
         let root = Root::open(directory.path()).unwrap();
-        assert_eq!(resolve(&root, "7").unwrap().uid, 7);
+        assert_eq!(resolve(&root, "7", &[]).unwrap().uid, 7);
         fs::create_dir(directory.path().join("etc")).unwrap();
         let passwd = directory.path().join("etc/passwd");
         nix::unistd::mkfifo(&passwd, nix::sys::stat::Mode::S_IRWXU).unwrap();
-        assert!(resolve(&root, "root").unwrap_err().to_string().contains("not a regular file"));
+        assert!(resolve(&root, "root", &[]).unwrap_err().to_string().contains("not a regular file"));
         fs::remove_file(&passwd).unwrap();
         fs::File::create(&passwd).unwrap().set_len(LARGEST_FILE + 1).unwrap();
-        assert!(resolve(&root, "root").unwrap_err().to_string().contains("larger than"));
+        assert!(resolve(&root, "root", &[]).unwrap_err().to_string().contains("larger than"));
         fs::remove_file(&passwd).unwrap();
         std::os::unix::fs::symlink("/etc/elsewhere", &passwd).unwrap();
         fs::write(directory.path().join("etc/elsewhere"), "me:x:9:9::/me:").unwrap();
-        assert_eq!(resolve(&root, "me").unwrap().uid, 9);
+        assert_eq!(resolve(&root, "me", &[]).unwrap().uid, 9);
+    }
+
+    #[test]
+    fn more_groups_are_names_and_numbers() {
+        let directory = tempfile::tempdir().unwrap();
+        let root = Root::open(directory.path()).unwrap();
+        fs::create_dir(directory.path().join("etc")).unwrap();
+        fs::write(directory.path().join("etc/passwd"), PASSWD).unwrap();
+        fs::write(directory.path().join("etc/group"), "audio:x:29:\n").unwrap();
+        let more = |names: &[&str]| {
+            let names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
+            resolve(&root, "app", &names).map(|identity| identity.groups)
+        };
+        assert_eq!(more(&["audio", "777", "29", "1001"]).unwrap(), [1001, 29, 777]);
+        let missing = more(&["video"]).unwrap_err().to_string();
+        assert_eq!(missing, "unable to find group video: no matching entries in group file");
+        assert!(matches!(more(&["4294967296"]), Err(UserError::Range(_))));
     }
 }

@@ -17,6 +17,7 @@ pub fn spec(args: &[&str]) -> ContainerSpec {
     ContainerSpec {
         hostname: "box".to_owned(),
         user: String::new(),
+        groups: Vec::new(),
         process: process_of(args),
         mounts: defaults::mounts(1 << 20),
         read_only_root: false,
@@ -35,7 +36,7 @@ pub fn spec(args: &[&str]) -> ContainerSpec {
 /// One more process in a container, running `command` in a shell.
 pub fn also(command: &str) -> ExecSpec {
     let process = process_of(&["sh", "-c", command]);
-    ExecSpec { user: String::new(), process, open_stdin: false, open_output: true }
+    ExecSpec { user: String::new(), groups: Vec::new(), process, open_stdin: false, open_output: true }
 }
 
 fn process_of(args: &[&str]) -> Process {

@@ -44,6 +44,21 @@ pub struct ContainerConfig {
     pub process: ProcessConfig,
     /// The host name.
     pub hostname: String,
+    /// The domain that its host name is in; empty for none.
+    #[serde(default)]
+    pub domainname: String,
+    /// Groups of its processes beside their user's, each a name or a number.
+    #[serde(default)]
+    pub groups: Vec<String>,
+    /// Words about it for who runs it.
+    #[serde(default)]
+    pub annotations: BTreeMap<String, String>,
+    /// Whether it has no /dev/shm.
+    #[serde(default)]
+    pub no_shm: bool,
+    /// Whether its output is kept nowhere.
+    #[serde(default)]
+    pub no_log: bool,
     /// What it may use.
     pub resources: Resources,
     /// How fast its disks and network may be.
@@ -85,6 +100,12 @@ impl Record for ContainerConfig {
 }
 
 impl ContainerConfig {
+    /// The host name with the domain that it is in.
+    pub fn full_hostname(&self) -> String {
+        let dot = if self.domainname.is_empty() { "" } else { "." };
+        format!("{}{dot}{}", self.hostname, self.domainname)
+    }
+
     /// The container as networks know it.
     pub fn member(&self) -> Member<'_> {
         Member {
@@ -159,6 +180,9 @@ pub struct Security {
     pub cap_drop: Vec<String>,
     /// Whether `execve` may raise privileges.
     pub no_new_privileges: bool,
+    /// Whether no path of /proc and /sys is hidden from it or read-only.
+    #[serde(default)]
+    pub unmasked: bool,
 }
 
 /// What a container may use.

@@ -56,6 +56,8 @@ impl Containers {
     /// When there is none, or several.
     pub fn find(&self, wanted: &str) -> Result<Container, ContainerError> {
         let not_found = || ContainerError::NotFound(wanted.to_owned());
+        // Docker writes names with a slash before them, and takes them so.
+        let wanted = wanted.strip_prefix('/').unwrap_or(wanted);
         if let Some(id) = names::lookup(&self.root, wanted) {
             return self.load(&id)?.ok_or_else(not_found);
         }

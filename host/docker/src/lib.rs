@@ -3,11 +3,13 @@
 //!
 //! Nothing here reads a file or a clock, or asks a container. The caller passes what a shape needs beyond the records.
 
+pub mod absent;
 pub mod detach_keys;
 pub mod events;
 pub mod filter;
 pub mod history;
 pub mod human;
+pub mod idle;
 pub mod images;
 pub mod info;
 pub mod inspect;

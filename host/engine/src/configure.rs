@@ -32,7 +32,8 @@ pub(super) fn configure(
     let image_config = image.config.config().clone().unwrap_or_default();
     let process = process(&image_config, &options)?;
     let name = match options.name {
-        Some(name) => name,
+        // As Docker writes names.
+        Some(name) => name.strip_prefix('/').map_or(name.clone(), str::to_owned),
         None => random_name()
             .map_err(|e| EngineError::Host { action: "choose a container name", source: e.into() })?,
     };
@@ -48,6 +49,11 @@ pub(super) fn configure(
         image_id: image.id.to_string(),
         process,
         hostname: options.hostname.unwrap_or_else(|| id.short().to_owned()),
+        domainname: options.domainname,
+        groups: options.groups,
+        annotations: options.annotations,
+        no_shm: options.no_shm,
+        no_log: options.no_log,
         resources: Resources {
             memory_mib: options.memory_mib.unwrap_or(DEFAULT_MEMORY_MIB),
             milli_cpus: options.milli_cpus,

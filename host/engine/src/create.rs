@@ -42,6 +42,16 @@ pub struct CreateOptions {
     pub user: Option<String>,
     /// The host name; the short id when absent.
     pub hostname: Option<String>,
+    /// The domain that its host name is in.
+    pub domainname: String,
+    /// Groups of its processes beside their user's.
+    pub groups: Vec<String>,
+    /// Words about it for who runs it.
+    pub annotations: BTreeMap<String, String>,
+    /// Whether it has no /dev/shm.
+    pub no_shm: bool,
+    /// Whether its output is kept nowhere.
+    pub no_log: bool,
     /// Whether it has a terminal.
     pub terminal: bool,
     /// Whether its stdin is connected.

@@ -89,6 +89,11 @@ pub enum EngineError {
     /// What was asked of a running container was asked of one that does not run.
     #[error("container {0} is not running")]
     NotRunning(String),
+    /// The container keeps no log.
+    #[error(
+        "configured logging driver does not support reading: container {0} was created with --log-driver none"
+    )]
+    NoLog(String),
     /// A container's log cannot be read.
     #[error("cannot read the log of {container}: {source}")]
     Log {
@@ -201,7 +206,7 @@ impl EngineError {
             Self::NoCommand | Self::Invalid(_) => ErrorKind::Invalid,
             Self::Refused { refusal, .. } => refusal.kind,
             Self::Monitor { .. } | Self::Lost(_) | Self::Start { .. } => ErrorKind::Host,
-            Self::MonitorVersion { .. } => ErrorKind::Unsupported,
+            Self::MonitorVersion { .. } | Self::NoLog(_) => ErrorKind::Unsupported,
             Self::Unsteady(_) => ErrorKind::Busy,
             Self::NotRunning(_) => ErrorKind::IllegalState,
             Self::NoExec(_) => ErrorKind::NotFound,

@@ -37,6 +37,11 @@ impl LoginRequest {
     }
 }
 
+/// Has logins be kept in, and read from, `directory` and not where the environment says; for all of this process.
+pub fn keep_in(directory: PathBuf) {
+    moat_images::registry::Credentials::keep_in(directory);
+}
+
 /// Forgets the credentials for a registry. The answer is whether there were any.
 ///
 /// # Errors

@@ -52,8 +52,11 @@ impl Engine {
     /// Opens a container's log.
     ///
     /// # Errors
-    /// When it cannot be read.
+    /// When there is none, or it cannot be read.
     pub fn logs(&self, container: Container, options: LogOptions) -> Result<Logs<'_>, EngineError> {
+        if container.config.no_log {
+            return Err(EngineError::NoLog(container.config.name));
+        }
         let open = || -> io::Result<(Option<Inotify>, Reader, VecDeque<Record>)> {
             // Watching starts before reading, so that nothing falls between.
             let watch = options.follow.then(|| watch(&container)).transpose()?;

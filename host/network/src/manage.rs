@@ -54,7 +54,7 @@ impl Networks {
                 )),
             });
         }
-        if !moat_records::id::is_valid_name(&wanted.name) {
+        if !is_valid_name(&wanted.name) {
             return Err(NetworkError::Invalid(format!(
                 "{} includes invalid characters for a network name, only \"[a-zA-Z0-9][a-zA-Z0-9_.-]\" are allowed",
                 if wanted.name.is_empty() { "\"\"" } else { &wanted.name }
@@ -282,4 +282,10 @@ fn only_v6(net: IpNet) -> Option<Ipv6Net> {
         IpNet::V6(net) => Some(net),
         IpNet::V4(_) => None,
     }
+}
+
+/// Whether a network may have this name. Unlike a container's, it may be a single letter or digit.
+fn is_valid_name(name: &str) -> bool {
+    let is_one = name.len() == 1 && name.bytes().all(|byte| byte.is_ascii_alphanumeric());
+    is_one || moat_records::id::is_valid_name(name)
 }

@@ -110,7 +110,7 @@ fn hot_plug(bench: &Bench) {
             refused(vm.command_with(Command::Memory {}, &taps), "takes none");
             refused(vm.command(Command::DetachNetwork { slot: 1 }), "slot 1 is empty");
             let null = [std::fs::File::open("/dev/null").unwrap().into()];
-            refused(vm.command_with(attach(1, CARD), &null), "no tap device");
+            refused(vm.command_with(attach(1, CARD), &null), "not a tap device");
             let answer = vm.command_with(attach(1, CARD), &taps);
             // Behind vsock, the random generator, the balloon and the other place.
             assert_eq!(answer, Answer::Network { device: "virtio-mmio.4".to_owned() });

@@ -13,7 +13,7 @@ pub enum ImageFilterError {
     #[error("invalid filter {0:?}: write KEY=VALUE")]
     NoValue(String),
     /// There is no such key.
-    #[error("invalid filter '{0}': there are reference, dangling, label, before and since")]
+    #[error("invalid filter '{0}': there are reference, dangling, label, before, since and until")]
     UnknownKey(String),
     /// The value is neither true nor false.
     #[error("invalid filter 'dangling=[{0}]'")]
@@ -31,6 +31,7 @@ pub struct Selection {
     labels: Vec<(String, Option<String>)>,
     before: Vec<String>,
     since: Vec<String>,
+    until: Vec<String>,
 }
 
 impl Selection {
@@ -55,6 +56,7 @@ impl Selection {
                 }),
                 "before" => selection.before.push(value.to_owned()),
                 "since" => selection.since.push(value.to_owned()),
+                "until" => selection.until.push(value.to_owned()),
                 _ => return Err(ImageFilterError::UnknownKey(key.to_owned())),
             }
         }
@@ -72,6 +74,11 @@ impl Selection {
     /// The names of images that are older than every selected one.
     pub fn since(&self) -> &[String] {
         &self.since
+    }
+
+    /// Moments before which every selected image was made, as they were typed.
+    pub fn until(&self) -> &[String] {
+        &self.until
     }
 
     /// Whether `image` is listed under `name`. An image without a date counts as the oldest.
@@ -93,7 +100,7 @@ impl Selection {
 /// The dates of the images that a selection names; nothing for an image without one.
 #[derive(Debug, Default)]
 pub struct Ages {
-    /// Of [`Selection::before`].
+    /// Of [`Selection::before`], and the moments of [`Selection::until`].
     pub before: Vec<Option<Timestamp>>,
     /// Of [`Selection::since`].
     pub since: Vec<Option<Timestamp>>,
@@ -128,7 +135,10 @@ mod tests {
             ("reference", "invalid filter \"reference\": write KEY=VALUE"),
             ("reference=[", "invalid pattern \"[\": syntax error in pattern"),
             ("dangling=maybe", "invalid filter 'dangling=[maybe]'"),
-            ("colour=red", "invalid filter 'colour': there are reference, dangling, label, before and since"),
+            (
+                "colour=red",
+                "invalid filter 'colour': there are reference, dangling, label, before, since and until",
+            ),
         ] {
             let error = Selection::parse(&[text.to_owned()], None).unwrap_err();
             assert_eq!(error.to_string(), words);

@@ -126,7 +126,7 @@ fn host_config(config: &ContainerConfig) -> Value {
         "Binds": null,
         "ContainerIDFile": "",
         "LogConfig": {
-            "Type": "moat",
+            "Type": if config.no_log { "none" } else { "moat" },
             "Config": {
                 "max-size": config.log.max_size.to_string(),
                 "max-file": config.log.max_files.to_string(),
@@ -159,6 +159,11 @@ fn host_config(config: &ContainerConfig) -> Value {
     if let Value::Object(all) = &mut all {
         all.extend(resources(config));
         all.extend(unused());
+        all.extend(fields(json!({
+            "Annotations": config.annotations,
+            "GroupAdd": list(&config.groups),
+            "IpcMode": if config.no_shm { "none" } else { "private" },
+        })));
     }
     all
 }
@@ -242,7 +247,7 @@ fn config_object(config: &ContainerConfig) -> Value {
         |names: &[String]| -> Value { map(names.iter().map(|name| (name.clone(), json!({}))).collect()) };
     json!({
         "Hostname": config.hostname,
-        "Domainname": "",
+        "Domainname": config.domainname,
         "User": process.user,
         // The record says only whether stdin was attached at the start. A client attaches all streams or none.
         "AttachStdin": process.stdin_once,

@@ -7,6 +7,8 @@ use moat_network::port::PortError;
 use thiserror::Error;
 
 use super::limit::ULIMITS;
+use super::log::IDLE;
+use super::size::LEAST_MEMORY_MIB;
 
 /// Why the value of a flag is refused.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -16,8 +18,28 @@ pub enum FlagError {
     Size,
     #[error("a size of at least one byte")]
     NoByte,
-    #[error("a virtual machine has from {MIN_MEMORY_MIB}m to {}g", MAX_MEMORY_MIB >> 10)]
+    #[error(
+        "from {LEAST_MEMORY_MIB}m to {}g; a virtual machine has at least {MIN_MEMORY_MIB}m, which less stands for",
+        MAX_MEMORY_MIB >> 10
+    )]
     Memory,
+    #[error("a period is 1000 to 1000000 microseconds")]
+    CpuPeriod,
+    #[error(
+        "a quota is at least 1000 microseconds, for at least a hundredth of a processor and {MAX_VCPUS} at most"
+    )]
+    CpuQuota,
+    #[error("a stream is STDIN, STDOUT or STDERR")]
+    Stream,
+    #[error(
+        "every container is a machine of its own: its memory is shared with no other; there are private, shareable and none"
+    )]
+    Ipc,
+    #[error(
+        "'{0}' is not known: there are no-new-privileges, systempaths=unconfined, seccomp=unconfined, apparmor=unconfined \
+         and label=disable; no profile of the host's kernel holds in a guest"
+    )]
+    SecurityOption(String),
     #[error("a number from 0.01 to {MAX_VCPUS}, such as 0.5 or 2")]
     Cpus,
     #[error("a number of processes, -1 for no limit")]
@@ -45,11 +67,15 @@ pub enum FlagError {
     #[error("there is no capability {0}, see capabilities(7)")]
     Capability(String),
     #[error(
-        "Moat keeps every container's log itself and has no driver '{0}'; json-file and local stand for that"
+        "Moat keeps every container's log itself and has no driver '{0}'; json-file and local stand for that, and none for no log"
     )]
     LogDriver(String),
-    #[error("a log option is max-size=SIZE or max-file=NUMBER")]
+    #[error("a log option is NAME=VALUE: max-size=SIZE or max-file=NUMBER; {} have no effect", IDLE.join(", "))]
     LogOption,
+    #[error(
+        "'{0}' would keep output from the container's log or send it elsewhere; the log has max-size and max-file"
+    )]
+    UnknownLogOption(String),
     #[error("a log file has at least 64k")]
     SmallLogFile,
     #[error("a log has 1 to {} files", log::MAX_FILES)]

@@ -5,10 +5,24 @@ use moat_containers::log;
 
 use super::{FlagError, bytes};
 
-/// A log driver. Those of Docker that serve `docker logs` mean Moat's own log.
-pub fn log_driver(text: &str) -> Result<(), FlagError> {
+/// Docker's options that say how its drivers keep what every log here has, or what no line of it shows.
+pub(super) const IDLE: [&str; 9] = [
+    "mode",
+    "max-buffer-size",
+    "compress",
+    "labels",
+    "labels-regex",
+    "env",
+    "env-regex",
+    "tag",
+    "cache-disabled",
+];
+
+/// A log driver: whether there is a log. Those of Docker that serve `docker logs` mean Moat's own log.
+pub fn log_driver(text: &str) -> Result<bool, FlagError> {
     match text {
-        "json-file" | "local" => Ok(()),
+        "" | "json-file" | "local" => Ok(true),
+        "none" => Ok(false),
         other => Err(FlagError::LogDriver(other.to_owned())),
     }
 }
@@ -20,6 +34,8 @@ pub enum LogOption {
     MaxSize(u64),
     /// The number of files.
     MaxFiles(usize),
+    /// One without effect.
+    Idle,
 }
 
 /// `max-size=SIZE` or `max-file=N`.
@@ -37,7 +53,8 @@ pub fn log_option(text: &str) -> Result<LogOption, FlagError> {
             .filter(|count| (1..=log::MAX_FILES).contains(count))
             .map(LogOption::MaxFiles)
             .ok_or(FlagError::LogFiles),
-        _ => Err(FlagError::LogOption),
+        (name, _) if IDLE.contains(&name) || name.starts_with("cache-") => Ok(LogOption::Idle),
+        (name, _) => Err(FlagError::UnknownLogOption(name.to_owned())),
     }
 }
 
@@ -48,6 +65,7 @@ pub fn log_limits(options: &[LogOption]) -> Option<LogLimits> {
         match *option {
             LogOption::MaxSize(size) => limits.max_size = size,
             LogOption::MaxFiles(count) => limits.max_files = count,
+            LogOption::Idle => {}
         }
     }
     (!options.is_empty()).then_some(limits)
@@ -64,7 +82,8 @@ mod tests {
         for text in ["max-size=1k", "max-file=0", "max-age=1", "x"] {
             assert!(log_option(text).is_err(), "{text}");
         }
-        assert_eq!((log_driver("json-file"), log_driver("local")), (Ok(()), Ok(())));
+        assert_eq!((log_driver("json-file"), log_driver("local")), (Ok(true), Ok(true)));
+        assert_eq!((log_driver("none"), log_option("mode=non-blocking")), (Ok(false), Ok(LogOption::Idle)));
         assert!(log_driver("syslog").is_err_and(|e| e.to_string().contains("no driver 'syslog'")));
         let limits = log_limits(&[LogOption::MaxFiles(2)]).unwrap();
         assert_eq!((limits.max_size, limits.max_files), (log::DEFAULT_LIMITS.max_size, 2));

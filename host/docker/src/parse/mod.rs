@@ -6,6 +6,7 @@ mod limit;
 mod log;
 pub mod network;
 pub mod rate;
+mod security;
 mod size;
 
 use moat_containers::config::Tmpfs;
@@ -16,7 +17,8 @@ pub use duration::{duration, health_duration};
 pub use error::FlagError;
 pub use limit::{pids_limit, ulimit};
 pub use log::{LogOption, log_driver, log_limits, log_option};
-pub use size::{bytes, cpus, memory};
+pub use security::{SecurityOption, Stream, ipc, security_option, stream};
+pub use size::{bytes, cpus, memory, quota, shm_size};
 
 /// A host name of a container.
 pub fn hostname(text: &str) -> Result<String, FlagError> {
@@ -29,6 +31,11 @@ pub fn hostname(text: &str) -> Result<String, FlagError> {
     } else {
         Err(FlagError::Hostname)
     }
+}
+
+/// A host name of a container, or nothing for the usual one.
+pub fn own_hostname(text: &str) -> Result<String, FlagError> {
+    if text.is_empty() { Ok(String::new()) } else { hostname(text) }
 }
 
 /// `DIRECTORY[:OPTION,...]` of a file system in memory.

@@ -19,6 +19,36 @@ fn size(text: &str) -> Result<f64, FlagError> {
     Ok(number * unit as f64)
 }
 
+/// The least memory that Docker lets a container have, in MiB.
+pub(super) const LEAST_MEMORY_MIB: u32 = 6;
+
+/// The size of /dev/shm in bytes. As with Docker, 0 means the default.
+pub fn shm_size(text: &str) -> Result<u64, FlagError> {
+    if size(text)? == 0.0 { Ok(0) } else { bytes(text) }
+}
+
+/// Processor time, in thousandths of one processor: `quota` of each `period`, both in microseconds. 0 stands for Docker's
+/// period, and for no limit.
+pub fn quota(period: Option<i64>, quota: Option<i64>) -> Result<Option<u32>, FlagError> {
+    let period = period.filter(|period| *period != 0).unwrap_or(100_000);
+    if !(1_000..=1_000_000).contains(&period) {
+        return Err(FlagError::CpuPeriod);
+    }
+    match quota.unwrap_or(0) {
+        0 | -1 => Ok(None),
+        quota if quota >= 1_000 => {
+            let thousandths = quota.checked_mul(1_000).map(|quota| quota / period);
+            let most = i64::from(MAX_VCPUS) * 1_000;
+            let within = thousandths.filter(|thousandths| (10..=most).contains(thousandths));
+            within
+                .and_then(|thousandths| u32::try_from(thousandths).ok())
+                .map(Some)
+                .ok_or(FlagError::CpuQuota)
+        }
+        _ => Err(FlagError::CpuQuota),
+    }
+}
+
 /// A size in whole bytes, at least one.
 pub fn bytes(text: &str) -> Result<u64, FlagError> {
     let bytes = size(text)?;
@@ -26,16 +56,17 @@ pub fn bytes(text: &str) -> Result<u64, FlagError> {
     if (1.0..=9.0e15).contains(&bytes) { Ok(bytes as u64) } else { Err(FlagError::NoByte) }
 }
 
-/// The memory of a virtual machine, in MiB. As with Docker, 0 means the default.
+/// The memory of a virtual machine, in MiB. As with Docker, 0 means the default. What Docker takes and a virtual machine
+/// cannot run in stands for the least that it can.
 pub fn memory(text: &str) -> Result<u32, FlagError> {
     let mib = (size(text)? / f64::from(1u32 << 20)).ceil();
     if mib == 0.0 {
         return Ok(0);
     }
-    if !(f64::from(MIN_MEMORY_MIB)..=f64::from(MAX_MEMORY_MIB)).contains(&mib) {
+    if !(f64::from(LEAST_MEMORY_MIB)..=f64::from(MAX_MEMORY_MIB)).contains(&mib) {
         return Err(FlagError::Memory);
     }
-    Ok(mib as u32)
+    Ok((mib as u32).max(MIN_MEMORY_MIB))
 }
 
 /// Processor time, in thousandths of one processor. As with Docker, 0 means no limit.
@@ -61,12 +92,26 @@ mod tests {
             ("128MiB", 128),
             ("65536k", 64),
             ("0", 0),
+            ("6m", MIN_MEMORY_MIB),
         ] {
             assert_eq!(memory(text), Ok(mib), "{text}");
         }
         for text in ["", "m", "1m", "-1g", "nan", "9999999g", "12x"] {
             assert!(memory(text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn a_quota_is_processor_time() {
+        assert_eq!(quota(None, Some(50_000)), Ok(Some(500)));
+        assert_eq!(quota(Some(50_000), Some(75_000)), Ok(Some(1_500)));
+        assert_eq!(quota(Some(0), Some(0)), Ok(None));
+        assert_eq!((quota(Some(50_000), None), quota(None, Some(-1))), (Ok(None), Ok(None)));
+        assert_eq!(quota(Some(999), Some(50_000)), Err(FlagError::CpuPeriod));
+        for wrong in [-2, 1, 999, i64::MAX] {
+            assert_eq!(quota(None, Some(wrong)), Err(FlagError::CpuQuota), "{wrong}");
+        }
+        assert_eq!((shm_size("0"), shm_size("1m")), (Ok(0), Ok(1 << 20)));
     }
 
     #[test]

@@ -14,9 +14,9 @@ use moat_network::request::Join;
 use crate::filter::{FilterError, Filters, Patterns};
 
 /// The keys of `--filter`.
-pub const KEYS: [&str; 12] = [
+pub const KEYS: [&str; 14] = [
     "id", "name", "label", "exited", "status", "ancestor", "before", "since", "health", "network", "publish",
-    "expose",
+    "expose", "volume", "is-task",
 ];
 
 /// States of Docker that no container is in here.
@@ -129,6 +129,9 @@ impl Selection {
             && self.filters.any("status", |status| status == state.status.name())
             && self.filters.any("health", |wanted| wanted == health(container))
             && (self.exits.is_empty() || (has_ended && self.exits.contains(&state.exit_code)))
+            && self.filters.any("volume", |place| config.volumes.iter().any(|volume| volume == place))
+            // Tasks are containers of a swarm.
+            && self.filters.any("is-task", |value| value == "false")
             && self.filters.any("network", |wanted| {
                 config.network.networks.iter().any(|join| is_network(wanted, join, networks))
             })
@@ -148,6 +151,7 @@ fn check(filters: &Filters) -> Result<(), FilterError> {
         }
     };
     known("status", &Status::ALL.map(Status::name), &NEVER)?;
+    known("is-task", &["true", "false"], &[])?;
     known("health", &["starting", "healthy", "unhealthy", "none"], &[])
 }
 

@@ -5,6 +5,7 @@ use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::OnceLock;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -81,15 +82,26 @@ struct HelperLogin {
     secret: String,
 }
 
+/// The directory of `config.json` when it is not the environment's.
+static DIRECTORY: OnceLock<PathBuf> = OnceLock::new();
+
 impl Credentials {
-    /// Reads `config.json` in `$DOCKER_CONFIG` or `~/.docker`, if there is one.
+    /// Has `config.json` be in `directory`, for all of this process. Only the first call counts.
+    pub fn keep_in(directory: PathBuf) {
+        let _ = DIRECTORY.set(directory);
+    }
+
+    /// Reads `config.json` in the directory of [`Credentials::keep_in`], or `$DOCKER_CONFIG`, or `~/.docker`, if there
+    /// is one.
     ///
     /// # Errors
     /// When it cannot be read or is not JSON.
     pub fn read() -> Result<Self, CredentialError> {
-        let directory = std::env::var_os("DOCKER_CONFIG").filter(|path| !path.is_empty());
+        let environment =
+            || std::env::var_os("DOCKER_CONFIG").filter(|path| !path.is_empty()).map(PathBuf::from);
         let home = || std::env::home_dir().unwrap_or_default().join(".docker");
-        Self::read_from(&directory.map_or_else(home, PathBuf::from).join("config.json"))
+        let directory = DIRECTORY.get().cloned().or_else(environment).unwrap_or_else(home);
+        Self::read_from(&directory.join("config.json"))
     }
 
     fn read_from(path: &Path) -> Result<Self, CredentialError> {

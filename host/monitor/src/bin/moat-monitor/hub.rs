@@ -56,8 +56,9 @@ impl Hub {
         tokio::time::sleep(PATIENCE).await;
     }
 
-    /// Moves the guest's output to the log and the clients until the guest ends it, and completes the log.
-    pub async fn carry(self: Rc<Self>, guest: UnixStream, terminal: bool, log: Writer) {
+    /// Moves the guest's output to the log, if there is one, and the clients until the guest ends it, and completes the
+    /// log.
+    pub async fn carry(self: Rc<Self>, guest: UnixStream, terminal: bool, log: Option<Writer>) {
         let mut carrier = Carrier { hub: &self, clients: Vec::new(), log, log_failed: false };
         // A guest that breaks off, or sends what is no output, has ended it.
         if let Err(e) = carrier.run(guest, terminal).await {
@@ -72,7 +73,7 @@ impl Hub {
 struct Carrier<'a> {
     hub: &'a Hub,
     clients: Vec<UnixStream>,
-    log: Writer,
+    log: Option<Writer>,
     log_failed: bool,
 }
 
@@ -110,7 +111,8 @@ impl Carrier<'_> {
 
     /// Gives `bytes`, of which the first `skip` are not for the log, to the log and all clients.
     async fn deliver(&mut self, source: Source, bytes: &[u8], skip: usize) {
-        if let Err(e) = self.log.write(source, &bytes[skip..])
+        if let Some(log) = &mut self.log
+            && let Err(e) = log.write(source, &bytes[skip..])
             && !std::mem::replace(&mut self.log_failed, true)
         {
             tracing::warn!("output is missing from the log: {e}");
@@ -133,7 +135,9 @@ impl Carrier<'_> {
     }
 
     fn finish(&mut self) {
-        if let Err(e) = self.log.finish() {
+        if let Some(log) = &mut self.log
+            && let Err(e) = log.finish()
+        {
             tracing::warn!("output is missing from the log: {e}");
         }
     }

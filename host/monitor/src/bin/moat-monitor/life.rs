@@ -134,8 +134,9 @@ impl Monitor {
         let (spec, log, terminal) = {
             let container = self.container.borrow();
             let config = &container.config;
-            let log = Writer::open(&container.directory, config.log)
-                .map_err(|e| RequestError::setup(format!("cannot open the container's log: {e}")))?;
+            let log = (!config.no_log).then(|| Writer::open(&container.directory, config.log)).transpose();
+            let log =
+                log.map_err(|e| RequestError::setup(format!("cannot open the container's log: {e}")))?;
             let attachment = self.attachment();
             let spec = spec::container_spec(config, attachment.as_ref(), self.size.get())
                 .map_err(RequestError::setup)?;

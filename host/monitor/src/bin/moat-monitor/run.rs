@@ -75,7 +75,7 @@ impl Run {
         running: Running,
         hub: &Rc<Hub>,
         terminal: bool,
-        log: Writer,
+        log: Option<Writer>,
     ) -> io::Result<()> {
         *self.stdin.borrow_mut() = running.stdin;
         ends.exit = Some(running.exit);

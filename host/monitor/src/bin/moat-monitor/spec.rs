@@ -1,6 +1,7 @@
 //! What the agent is asked to start, from a container's configuration.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 
 use moat_protocol::{ContainerSpec, ExecSpec, TerminalSize, defaults};
 use oci_spec::OciSpecError;
@@ -33,16 +34,20 @@ pub fn container_spec(
     if privileged {
         mounts.iter_mut().for_each(make_writable);
     }
+    if config.no_shm {
+        mounts.retain(|mount| mount.destination() != Path::new("/dev/shm"));
+    }
     for tmpfs in &config.tmpfs {
         mounts.push(tmpfs_mount(tmpfs)?);
     }
-    let paths = |paths: &[&str]| match privileged {
+    let paths = |paths: &[&str]| match privileged || config.security.unmasked {
         true => Vec::new(),
         false => paths.iter().map(|&path| path.to_owned()).collect(),
     };
     Ok(ContainerSpec {
         hostname: config.hostname.clone(),
         user: config.process.user.clone(),
+        groups: config.groups.clone(),
         process: process(config, &config.process, false, size)?,
         mounts,
         read_only_root: config.read_only,
@@ -51,7 +56,7 @@ pub fn container_spec(
         hosts: network::spec::hosts(config, attachment),
         network: network::spec::network(&config.network, attachment),
         open_stdin: config.process.open_stdin,
-        sysctls: config.sysctls.clone(),
+        sysctls: sysctls(config),
         pids_limit: config.resources.pids_limit.map(Into::into),
         init: config.init,
         all_devices: privileged,
@@ -79,10 +84,20 @@ pub fn exec_spec(
     };
     Ok(ExecSpec {
         user: more.user.clone(),
+        groups: config.groups.clone(),
         process: process(config, &more, request.privileged, size)?,
         open_stdin: request.stdin,
         open_output: request.output,
     })
+}
+
+/// The kernel parameters that were asked for. The domain of the host name is one, too.
+fn sysctls(config: &ContainerConfig) -> BTreeMap<String, String> {
+    let mut all = config.sysctls.clone();
+    if !config.domainname.is_empty() {
+        all.entry("kernel.domainname".to_owned()).or_insert_with(|| config.domainname.clone());
+    }
+    all
 }
 
 fn process(

@@ -86,10 +86,10 @@ pub fn hosts(config: &ContainerConfig, attachment: Option<&Attachment>) -> Vec<H
     }
     let endpoints = attachment.map(|it| it.endpoints.as_slice()).unwrap_or_default();
     for endpoint in endpoints {
-        entries.extend(own_lines(&config.hostname, endpoint));
+        entries.extend(own_lines(&config.full_hostname(), endpoint));
     }
     if endpoints.is_empty() {
-        entries.push(entry(OWN_LOOPBACK, &own_names(&config.hostname)));
+        entries.push(entry(OWN_LOOPBACK, &own_names(&config.full_hostname())));
     }
     entries
 }
