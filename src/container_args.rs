@@ -14,6 +14,7 @@ use moat_engine::restart::RestartPolicy;
 use super::guest_args::GuestArgs;
 use super::network_args::NetworkArgs;
 use super::parse::{self, SecurityOption, Stream};
+use super::quota_args::QuotaArgs;
 use super::rate_args::RateArgs;
 
 /// The flags, the image and the command.
@@ -106,12 +107,8 @@ struct ResourceArgs {
     /// Processor time, such as 0.5 or 2; also how many processors the container sees (rounded up)
     #[arg(long, value_name = "NUMBER", value_parser = parse::cpus)]
     cpus: Option<u32>,
-    /// Microseconds that --cpu-quota is a part of [default: 100000]
-    #[arg(long, value_name = "MICROSECONDS", conflicts_with = "cpus")]
-    cpu_period: Option<i64>,
-    /// Processor time in each period, in microseconds; -1 for no limit
-    #[arg(long, value_name = "MICROSECONDS", conflicts_with = "cpus")]
-    cpu_quota: Option<i64>,
+    #[command(flatten)]
+    quota: QuotaArgs,
     /// How many processes it may have; -1 for no limit
     #[arg(long, value_name = "NUMBER", value_parser = parse::pids_limit, allow_negative_numbers = true)]
     pids_limit: Option<i64>,
@@ -197,7 +194,7 @@ impl ContainerArgs {
         labels.extend(self.label);
         let security_opt = self.security.security_opt;
         let resources = self.resources;
-        let quota = parse::quota(resources.cpu_period, resources.cpu_quota)?;
+        let quota = resources.quota.milli_cpus()?;
         let options = CreateOptions {
             network,
             expose,

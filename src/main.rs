@@ -46,6 +46,7 @@ mod prune;
 mod ps;
 mod pull;
 mod push;
+mod quota_args;
 mod rate_args;
 mod rename;
 mod restart;

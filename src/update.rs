@@ -11,6 +11,7 @@ use moat_engine::restart::RestartPolicy;
 
 use super::each::each;
 use super::parse;
+use super::quota_args::QuotaArgs;
 
 /// Change what containers may use
 #[derive(clap::Args)]
@@ -27,12 +28,8 @@ pub struct Args {
     /// Processor time, such as 0.5 or 2
     #[arg(long, value_name = "NUMBER", value_parser = parse::cpus)]
     cpus: Option<u32>,
-    /// Microseconds that --cpu-quota is a part of [default: 100000]
-    #[arg(long, value_name = "MICROSECONDS", conflicts_with = "cpus")]
-    cpu_period: Option<i64>,
-    /// Processor time in each period, in microseconds
-    #[arg(long, value_name = "MICROSECONDS", conflicts_with = "cpus")]
-    cpu_quota: Option<i64>,
+    #[command(flatten)]
+    quota: QuotaArgs,
     /// How many processes it may have; -1 for no limit
     #[arg(long, value_name = "NUMBER", value_parser = parse::pids_limit, allow_negative_numbers = true)]
     pids_limit: Option<i64>,
@@ -46,7 +43,7 @@ pub struct Args {
 
 /// Updates each container, whether it runs or not.
 pub fn run(args: &Args, root: Root) -> anyhow::Result<ExitCode> {
-    let quota = parse::quota(args.cpu_period, args.cpu_quota)?;
+    let quota = args.quota.milli_cpus()?;
     let update = ResourceUpdate {
         // As with Docker, 0 changes nothing.
         memory_mib: args.memory.filter(|&mib| mib > 0),

@@ -46,6 +46,11 @@ pub struct Record {
     pub line: Vec<u8>,
 }
 
+/// The newest file of a container's log.
+pub fn path(directory: &Directory) -> PathBuf {
+    file(directory, 0)
+}
+
 fn file(directory: &Directory, generation: usize) -> PathBuf {
     match generation {
         0 => directory.path().join("log"),

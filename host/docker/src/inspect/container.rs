@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use moat_containers::Container;
 use moat_containers::config::{ContainerConfig, DiskLimits, RateLimit, Ulimit};
 use moat_containers::health::{Health, HealthCheck};
+use moat_containers::log;
 use moat_containers::restart::RestartPolicy;
 use moat_containers::state::{State, Status};
 use moat_network::endpoint::Attachment;
@@ -43,7 +44,7 @@ pub fn object(container: &Container, facts: &Facts) -> Value {
         "ResolvConfPath": "",
         "HostnamePath": "",
         "HostsPath": "",
-        "LogPath": container.directory.path().join("log"),
+        "LogPath": log::path(&container.directory),
         "Name": format!("/{}", config.name),
         "RestartCount": state.restarts,
         "Driver": "moat",
